@@ -54,7 +54,7 @@ pub enum Event<'a> {
     VerifyDone,
 }
 
-/// A watcher. Called from many threads; must return quickly.
+/// A watcher. Called from many threads, also from those of asynchronous tasks; must return quickly, and must not wait for a task.
 pub trait Progress: Send + Sync {
     /// Takes an event.
     fn event(&self, event: Event<'_>);

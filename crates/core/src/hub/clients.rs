@@ -1,6 +1,9 @@
 //! The HTTP clients, and the certificates that they trust. Other modules make the requests.
 
+use std::sync::{Mutex, PoisonError};
+
 use reqwest::{Certificate, Client, ClientBuilder, NoProxy, Proxy};
+use tokio::runtime::{Handle, Id};
 
 use super::environment::Proxies;
 use super::{HubConfig, HubError};
@@ -18,48 +21,80 @@ pub(crate) enum Via {
 /// The HTTP clients of one Hub.
 #[derive(Debug)]
 pub(super) struct Clients {
-    pub api: Client,
-    /// HTTP/1.1 only: over HTTP/2 all parts would share one TCP connection.
-    pub data: Client,
+    api: Client,
+    /// A runtime serves the connections that it has opened. So each runtime has its own client for bytes: otherwise the bytes
+    /// would pass through the threads of another one. Usually there are two, the caller's and that of the session's
+    /// transfers. The one that asked last is the last one.
+    data: Mutex<Vec<(Option<Id>, Client)>>,
 }
 
+/// How many clients for bytes are kept.
+const RUNTIMES: usize = 4;
+
 impl Clients {
-    /// Trusts the system's certificates, or Mozilla's if the system has none.
+    /// Makes no client for bytes yet.
     pub fn new(config: &HubConfig) -> Result<Self, HubError> {
-        Self::trusting(config, |builder| builder).or_else(|error| {
-            let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
-            let bundled: Result<Vec<_>, _> = roots.map(|root| Certificate::from_der(root)).collect();
-            let own = config.certificates.as_deref().map_or(Ok(Vec::new()), Certificate::from_pem_bundle);
-            let (Ok(mut bundled), Ok(own)) = (bundled, own) else { return Err(error) };
-            bundled.extend(own);
-            Self::trusting(config, |builder| builder.tls_certs_only(bundled.clone()))
-        })
+        Ok(Clients { api: client(config, |builder| builder)?, data: Mutex::default() })
     }
 
-    fn trusting(config: &HubConfig, trust: impl Fn(ClientBuilder) -> ClientBuilder) -> Result<Self, HubError> {
-        let setup = |error: reqwest::Error| {
-            let why = innermost(&error).to_string();
-            HubError::Setup(format!("{why}; install ca-certificates, or name certificates with SSL_CERT_FILE"))
-        };
-        let builder = || -> Result<ClientBuilder, HubError> {
-            let mut builder = Client::builder()
-                .user_agent(&config.user_agent)
-                .connect_timeout(config.timing.connect_timeout)
-                .redirect(reqwest::redirect::Policy::none())
-                .tcp_nodelay(true);
-            if let Some(pem) = &config.certificates {
-                let certificates = Certificate::from_pem_bundle(pem).map_err(setup)?;
-                builder = builder.tls_certs_merge(certificates);
-            }
-            // The library would read the proxies from the environment by itself.
-            builder = builder.no_proxy();
-            for proxy in proxies(&config.proxies).map_err(setup)? {
-                builder = builder.proxy(proxy);
-            }
-            Ok(trust(builder))
-        };
-        Ok(Clients { api: builder()?.build().map_err(setup)?, data: builder()?.http1_only().build().map_err(setup)? })
+    /// The client for questions.
+    pub fn api(&self) -> Client {
+        self.api.clone()
     }
+
+    /// The client for bytes that the current runtime uses.
+    pub fn data(&self, config: &HubConfig) -> Result<Client, HubError> {
+        let own = Handle::try_current().ok().map(|runtime| runtime.id());
+        let mut clients = self.data.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = clients.iter().position(|(runtime, _)| *runtime == own) {
+            let found = clients.remove(place);
+            let client = found.1.clone();
+            clients.push(found);
+            return Ok(client);
+        }
+        // HTTP/1.1 only: over HTTP/2 all parts would share one TCP connection.
+        let new = client(config, ClientBuilder::http1_only)?;
+        if clients.len() == RUNTIMES {
+            clients.remove(0);
+        }
+        clients.push((own, new.clone()));
+        Ok(new)
+    }
+}
+
+/// A client that trusts the system's certificates, or Mozilla's if the system has none.
+fn client(config: &HubConfig, kind: impl Fn(ClientBuilder) -> ClientBuilder) -> Result<Client, HubError> {
+    trusting(config, &kind).or_else(|error| {
+        let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
+        let bundled: Result<Vec<_>, _> = roots.map(|root| Certificate::from_der(root)).collect();
+        let own = config.certificates.as_deref().map_or(Ok(Vec::new()), Certificate::from_pem_bundle);
+        let (Ok(mut bundled), Ok(own)) = (bundled, own) else { return Err(error) };
+        bundled.extend(own);
+        trusting(config, |builder| kind(builder).tls_certs_only(bundled.clone()))
+    })
+}
+
+/// A client that `kind` completes. If `kind` adds no certificates, it trusts the system's.
+fn trusting(config: &HubConfig, kind: impl Fn(ClientBuilder) -> ClientBuilder) -> Result<Client, HubError> {
+    let setup = |error: reqwest::Error| {
+        let why = innermost(&error).to_string();
+        HubError::Setup(format!("{why}; install ca-certificates, or name certificates with SSL_CERT_FILE"))
+    };
+    let mut builder = Client::builder()
+        .user_agent(&config.user_agent)
+        .connect_timeout(config.timing.connect_timeout)
+        .redirect(reqwest::redirect::Policy::none())
+        .tcp_nodelay(true);
+    if let Some(pem) = &config.certificates {
+        let certificates = Certificate::from_pem_bundle(pem).map_err(setup)?;
+        builder = builder.tls_certs_merge(certificates);
+    }
+    // The library would read the proxies from the environment by itself.
+    builder = builder.no_proxy();
+    for proxy in proxies(&config.proxies).map_err(setup)? {
+        builder = builder.proxy(proxy);
+    }
+    kind(builder).build().map_err(setup)
 }
 
 /// The proxies, the most specific first: the first one that fits a URL's scheme is used.
@@ -72,4 +107,63 @@ fn proxies(named: &Proxies) -> reqwest::Result<Vec<Proxy>> {
     let http = named.http.as_ref().map(Proxy::http);
     let all = named.all.as_ref().map(Proxy::all);
     [https, http, all].into_iter().flatten().map(|proxy| Ok(proxy?.no_proxy(except()))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// A server that keeps its connections open; returns its address, and the number of connections so far.
+    fn server() -> (String, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&count);
+        std::thread::spawn(move || {
+            for connection in listener.incoming() {
+                counted.fetch_add(1, Ordering::Relaxed);
+                std::thread::spawn(move || {
+                    let mut connection = connection.unwrap();
+                    while connection.read(&mut [0; 4096]).unwrap_or(0) > 0 {
+                        connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+                    }
+                });
+            }
+        });
+        (url, count)
+    }
+
+    #[test]
+    fn a_runtime_never_gets_bytes_over_the_connection_of_another_one() {
+        let (url, connections) = server();
+        let config = HubConfig::new(&url).unwrap();
+        let clients = Clients::new(&config).unwrap();
+        let runtimes: Vec<_> = (0..=RUNTIMES)
+            .map(|_| tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap())
+            .collect();
+        let ask = |runtime: &tokio::runtime::Runtime| {
+            runtime.block_on(async {
+                let answer = clients.data(&config).unwrap().get(&url).send().await.unwrap();
+                assert!(answer.bytes().await.unwrap().is_empty());
+                // The connection returns to its pool.
+                tokio::task::yield_now().await;
+            });
+            connections.load(Ordering::Relaxed)
+        };
+        let (callers, transfers) = runtimes.split_first().unwrap();
+        for (i, transfer) in transfers.iter().enumerate() {
+            assert_eq!([ask(callers), ask(callers), ask(transfer), ask(transfer)], [i + 1, i + 1, i + 2, i + 2]);
+        }
+        assert_eq!(ask(callers), RUNTIMES + 1, "the caller's is in use, and is kept");
+        assert_eq!(
+            clients.data.lock().unwrap().len(),
+            RUNTIMES,
+            "the client of an ended transfer is not kept for ever"
+        );
+    }
 }

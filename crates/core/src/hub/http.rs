@@ -38,12 +38,12 @@ impl Http {
     }
 
     /// The HTTP library's client.
-    pub(crate) fn client(&self, via: Via) -> Result<&Client, HubError> {
+    pub(crate) fn client(&self, via: Via) -> Result<Client, HubError> {
         let clients = self.clients.get_or_init(|| Clients::new(&self.config)).as_ref().map_err(Clone::clone)?;
-        Ok(match via {
-            Via::Api => &clients.api,
-            Via::Data => &clients.data,
-        })
+        match via {
+            Via::Api => Ok(clients.api()),
+            Via::Data => clients.data(&self.config),
+        }
     }
 
     /// Sends a request when its host allows one, and waits for the head of the answer, for at most the response
@@ -80,6 +80,8 @@ impl Http {
         host.pass().await;
         let waited = asked.elapsed();
         let answered = tokio::select! {
+            // Why this order: the disk may have kept this thread until both were there.
+            biased;
             answer = request.send() => answer.map_err(|e| HubError::transport(url, &e)),
             error = enough => Err(error),
         };

@@ -173,7 +173,7 @@ impl Keyless {
 
     /// The token that the endpoint gives. It is usually valid for an hour.
     pub async fn exchange(&self, config: &HubConfig) -> Result<JobToken, KeylessError> {
-        let client = Clients::new(config)?.api;
+        let client = Clients::new(config)?.api();
         let endpoint = config.endpoint.as_str().trim_end_matches('/');
         let id = match &self.proof {
             Proof::Given(id) => id.clone(),

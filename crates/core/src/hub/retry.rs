@@ -12,6 +12,9 @@ use super::{HubError, Timing};
 use crate::model::RepoPath;
 use crate::progress::{Event, Progress};
 
+/// How long a result may be late.
+const MOMENT: Duration = Duration::from_millis(100);
+
 /// How often to retry, and how long to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -88,7 +91,8 @@ impl Retries {
         &self.timing
     }
 
-    /// Waits for a result, for a bounded time.
+    /// Waits for a result, for a bounded time. The disk may have kept this program's threads from reading bytes that came in
+    /// time, so the result may come a moment later.
     pub(crate) async fn within<T>(
         &self,
         url: &Url,
@@ -96,7 +100,12 @@ impl Retries {
         limit: Duration,
         work: impl Future<Output = T>,
     ) -> Result<T, HubError> {
-        tokio::time::timeout(limit, work).await.map_err(|_| HubError::Timeout { url: url.into(), what, after: limit })
+        let mut work = std::pin::pin!(work);
+        if let Ok(done) = tokio::time::timeout(limit, work.as_mut()).await {
+            return Ok(done);
+        }
+        let late = tokio::time::timeout(MOMENT, work).await;
+        late.map_err(|_| HubError::Timeout { url: url.into(), what, after: limit })
     }
 
     /// Notes that missing bytes arrived.

@@ -142,7 +142,8 @@ impl Session {
         let place = early.scratch.store(&self.scratch_folders())?;
         // Small files are too fast for progress bars.
         let silent: Arc<dyn Progress> = Arc::new(Silent);
-        let report = fetch(&self.sources, &place, &listing.info, &missing, self.config.fetch, &silent).await?;
+        let (options, threads) = (self.config.fetch, &self.threads);
+        let report = fetch(&self.sources, &place, &listing.info, &missing, options, &silent, threads).await?;
         if let Some(finding) = report.failed.into_iter().next()
             && let Some(path) = missing.iter().find(|e| Some(e.path.as_str()) == finding.path.as_deref())
         {

@@ -9,6 +9,7 @@ use crate::hub::HubError;
 use crate::model::{Options, Presence, RepoSpec};
 use crate::progress::Silent;
 use crate::report::Report;
+use crate::transfer::Threads;
 
 impl Session {
     /// The same session without requests and without events. `None` if files do not go into a folder, or if the server
@@ -21,7 +22,8 @@ impl Session {
             return None;
         }
         let config = Config { offline: true, prefer_offline: false, ..self.config.clone() };
-        Some(Session { sources: self.sources.clone(), config, progress: Arc::new(Silent), objects: None, oci: None })
+        let (sources, progress) = (self.sources.clone(), Arc::new(Silent));
+        Some(Session { sources, config, progress, objects: None, oci: None, threads: Threads::default() })
     }
 
     /// The report of a run without requests. `None` unless there is a kept listing, and all files are here and

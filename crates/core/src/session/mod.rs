@@ -56,6 +56,7 @@ use crate::report::Report;
 use crate::select;
 use crate::source::Source;
 use crate::store::Store;
+use crate::transfer::Threads;
 use crate::verify::{self, Subject};
 
 /// One or more jobs with the same configuration and connections.
@@ -68,6 +69,8 @@ pub struct Session {
     objects: Option<Arc<crate::object_store::Objects>>,
     /// The same, of a registry or an image layout.
     oci: Option<Arc<dyn crate::oci::Content>>,
+    /// On which bytes are received and written, if the destination is a folder.
+    threads: Threads,
 }
 
 impl Session {
@@ -89,7 +92,7 @@ impl Session {
             DestinationConfig::Oci(target) => Some(crate::oci::open(&target.content, &registry_http(&config))?),
             _ => None,
         };
-        Ok(Session { sources, config, progress, objects, oci })
+        Ok(Session { sources, config, progress, objects, oci, threads: Threads::default() })
     }
 
     /// The folder of a repo, if the destination is a folder.

@@ -47,7 +47,7 @@ pub use leftovers::{Leftover, cached_repos};
 pub(crate) use lock::{FileLock, take_briefly};
 pub(crate) use notes::Belongs;
 pub(crate) use owned::{Earlier, Standing};
-pub(crate) use partial::Partial;
+pub(crate) use partial::{Flush, Partial};
 pub(crate) use ranges::RangeSet;
 pub(crate) use refs::locate_snapshot;
 pub(crate) use temporary::{Dead, Temporary, dead, open_regular, write_whole};

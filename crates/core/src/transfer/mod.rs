@@ -1,19 +1,21 @@
 //! The transfer: bytes from the Hub into the partial files of the store, hashed on the way. Other
 //! rooms know what the bytes mean.
 //!
-//! `schedule` decides which part comes next, `part` is one request, `assemble` writes the bytes of parts to the file.
+//! `schedule` decides which part comes next, `part` is one request, `assemble` writes the bytes of parts to the file, and
+//! `threads` are those on which all this runs.
 //!
 //! There is one queue of parts for all files, and many workers. A worker opens files (takes the lock,
-//! reads the journal of an earlier run) and streams parts of them; blocking threads write each block
-//! at its place and hash the file up to the first gap. Large files are cut into parts that several
+//! reads the journal of an earlier run) and streams parts of them: it writes each block at its place. Other threads
+//! hash the file up to the first gap. Large files are cut into parts that several
 //! connections fetch, as many files at once as there are cores to hash them; small files go by one
 //! request each, many at once. A worker without work takes half of the part that has most left. Memory
-//! is a block or two for each worker, whatever the size of the files.
+//! is a block for each worker and the window before the hash, whatever the size of the files.
 
 mod assemble;
 mod limit;
 mod part;
 mod schedule;
+mod threads;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +25,7 @@ use tracing::{Instrument as _, info};
 
 pub(crate) use self::limit::Limiter;
 use self::schedule::Schedule;
+pub(crate) use self::threads::Threads;
 
 use crate::finding::{BadServer, Code, ErrorKind, Finding, Remedy};
 use crate::hub::HubError;
@@ -141,7 +144,7 @@ pub(crate) fn integrity_finding(path: &RepoPath, error: &HubError) -> Finding {
 
 /// Fetches `entries` into `store`, from the first of `sources` that has them. A file that does not verify
 /// fails alone, and the others continue; an error of the network, the Hub or the disk ends the run. Dropping
-/// the future leaves partial files that a later call resumes.
+/// the future leaves partial files that a later call resumes. The watcher of the progress is called on `threads`.
 pub async fn fetch(
     sources: &[Arc<dyn Source>],
     store: &Arc<Store>,
@@ -149,6 +152,7 @@ pub async fn fetch(
     entries: &[&Entry],
     options: FetchOptions,
     progress: &Arc<dyn Progress>,
+    threads: &Threads,
 ) -> Result<FetchReport, FetchError> {
     let schedule =
         Schedule::new(sources.to_vec(), Arc::clone(store), info.clone(), entries, options, Arc::clone(progress));
@@ -157,7 +161,7 @@ pub async fn fetch(
     // Dropping the set stops the workers.
     let mut workers = JoinSet::new();
     for number in 0..schedule.workers() {
-        workers.spawn(schedule::work(Arc::clone(&schedule), number).in_current_span());
+        workers.spawn_on(schedule::work(Arc::clone(&schedule), number).in_current_span(), &threads.handle());
     }
     loop {
         tokio::select! {

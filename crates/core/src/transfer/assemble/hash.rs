@@ -125,7 +125,7 @@ impl Seat {
     /// Gives the file its hasher back; all bytes that were taken are hashed.
     fn stand_up(self) {
         lock(&self.file.state).hasher = Some(self.hasher);
-        self.file.taken.notify_all();
+        self.file.taken.notify_waiters();
     }
 
     /// Looks for the next bytes, if all are hashed. Blocks.
@@ -144,10 +144,10 @@ impl Seat {
                 // Why this order: the frontier moves before the bytes are hashed, so that a writer that looks now
                 // knows which bytes memory need not keep. No other thread hashes: the hasher is here.
                 self.go_on |= state.hashed_to(block.end(), file.entry.size);
-                let wake = state.waiting > 0 && state.window.has_room();
+                let wake = state.window.has_room();
                 drop(state);
                 if wake {
-                    file.taken.notify_all();
+                    file.taken.notify_waiters();
                 }
                 self.more = block.pieces.into_iter();
                 continue;
@@ -161,7 +161,7 @@ impl Seat {
                 }
                 state.hasher = Some(self.hasher);
                 drop(state);
-                file.taken.notify_all();
+                file.taken.notify_waiters();
                 return Ok(Fill::Behind);
             }
             // Read only up to the bytes that are in memory.

@@ -10,9 +10,10 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use tracing::{Span, debug_span};
 
 pub(super) use self::hash::Desk;
@@ -23,7 +24,7 @@ pub(super) use self::writer::Writer;
 use crate::model::{Digest, Entry, Hashed, Hasher};
 use crate::platform::write_all_at;
 use crate::progress::{Event, Progress};
-use crate::store::{Partial, RangeSet, StoreError};
+use crate::store::{Flush, Partial, RangeSet, StoreError};
 use crate::transfer::FetchError;
 
 /// Files up to this size in bytes are small: one request fetches each, and many are fetched at once.
@@ -35,7 +36,8 @@ const BEHIND: u64 = 4 << 20;
 /// Parts that fit into memory together wait for the frontier, unless it has not moved for this long: then a connection
 /// may hang.
 pub(super) const STUCK: Duration = Duration::from_millis(100);
-/// The most waits of 20 ms for which a writer lets the hasher catch up.
+/// A writer lets the hasher catch up for this long at most, this many times.
+const PAUSE: Duration = Duration::from_millis(20);
 const PATIENCE: u32 = 100;
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -72,8 +74,6 @@ struct State {
     claimed: RangeSet,
     /// Blocks near the hash frontier, still in memory.
     window: Window,
-    /// Writers that wait for the hasher.
-    waiting: u32,
     /// A part that was not handed out: the hasher must catch up first.
     held_back: Option<Ask>,
     /// `None` while a thread hashes.
@@ -129,7 +129,9 @@ pub(super) struct FileWork {
     path: PathBuf,
     state: Mutex<State>,
     /// Signals that the hasher took a block out of memory.
-    taken: Condvar,
+    taken: Notify,
+    /// Held while a block is written. Two threads that write to one file would spin on the system's lock of that file.
+    writing: tokio::sync::Mutex<()>,
     /// Whether the server ignores ranges, so that one connection takes the file from its front.
     whole_only: AtomicBool,
     /// Bytes that came over the network.
@@ -172,7 +174,6 @@ impl FileWork {
             written: known.clone(),
             claimed: known,
             window: Window::new(budget),
-            waiting: 0,
             held_back: None,
             hasher: Some(entry.digest().hasher(entry.size)),
             hashed: 0,
@@ -187,7 +188,8 @@ impl FileWork {
             entry,
             path,
             state: Mutex::new(state),
-            taken: Condvar::new(),
+            taken: Notify::new(),
+            writing: tokio::sync::Mutex::default(),
             whole_only: AtomicBool::new(false),
             received: AtomicU64::new(0),
             read_back: AtomicU64::new(0),
@@ -286,21 +288,24 @@ impl FileWork {
         lock(&self.state).held_back.is_some()
     }
 
-    /// Waits while the hasher is behind: bytes that it takes from memory need not be read back from
-    /// disk, and the hasher needs the processor more than the network does. Blocks, but not for
-    /// long.
-    pub fn pace(&self, claim: &Claim, block: &Block) {
-        let mut state = lock(&self.state);
+    /// Waits while the hasher is behind: bytes that it takes from memory need not be read back from disk, and the hasher needs
+    /// the processor more than the network does. Waits two seconds at most.
+    pub async fn pace(&self, claim: &Claim, block: &Block) {
         for _ in 0..PATIENCE {
-            let hashing = state.hasher.is_none() && state.round == claim.round;
-            if !hashing || !state.window.is_behind(block, state.hashed, state.written.covered_from(state.hashed)) {
+            // Why this order: bytes that the hasher takes between the look and the wait must end the wait, so it listens first.
+            let mut taken = std::pin::pin!(self.taken.notified());
+            taken.as_mut().enable();
+            if !self.must_pace(claim, block) {
                 return;
             }
-            state.waiting += 1;
-            let woken = self.taken.wait_timeout(state, Duration::from_millis(20));
-            state = woken.unwrap_or_else(PoisonError::into_inner).0;
-            state.waiting -= 1;
+            let _ = tokio::time::timeout(PAUSE, taken).await;
         }
+    }
+
+    fn must_pace(&self, claim: &Claim, block: &Block) -> bool {
+        let state = lock(&self.state);
+        let hashing = state.hasher.is_none() && state.round == claim.round;
+        hashing && state.window.is_behind(block, state.hashed, state.written.covered_from(state.hashed))
     }
 
     /// Writes a block at its place. Blocks.
@@ -336,20 +341,23 @@ impl FileWork {
         Ok(())
     }
 
-    /// Notes in the journal that a range is on disk, and flushes when it is time. Blocks.
-    pub fn record(&self, claim: &Claim, range: Range<u64>) -> Result<(), StoreError> {
+    /// Notes in the journal that a range is on disk. Returns the flush that is due now.
+    pub fn record(&self, claim: &Claim, range: Range<u64>) -> Result<Option<Flush>, StoreError> {
         let mut state = lock(&self.state);
         let current = state.round == claim.round && !range.is_empty();
-        let Some(partial) = state.partial.as_mut().filter(|_| current) else { return Ok(()) };
+        let Some(partial) = state.partial.as_mut().filter(|_| current) else { return Ok(None) };
         partial.record(range)?;
-        let Some(flush) = partial.flush_due() else { return Ok(()) };
-        // Why this order: the bytes are flushed before the journal says that they are, and no thread waits for the
-        // lock meanwhile. A flush takes seconds on a slow disk.
-        drop(state);
+        Ok(partial.flush_due())
+    }
+
+    /// Flushes the file, and notes that in the journal. Blocks.
+    pub fn flush(&self, flush: &Flush) -> Result<(), StoreError> {
+        // Why this order: the bytes are flushed before the journal says that they are, and no thread waits for the lock
+        // meanwhile.
         let ended = flush.run();
         let mut state = lock(&self.state);
         match state.partial.as_mut() {
-            Some(partial) => partial.flushed(&flush, ended),
+            Some(partial) => partial.flushed(flush, ended),
             None => ended,
         }
     }

@@ -1,9 +1,7 @@
-//! From a connection to the file: blocks are handed to a thread that writes them and notes them in the journal.
+//! From a connection to the file: a part's blocks are written and noted in the journal by the thread that received them, while
+//! they are in its processor's cache.
 
 use std::sync::Arc;
-
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 use super::window::Block;
 use super::{Claim, FileWork, Watcher};
@@ -12,90 +10,73 @@ use crate::transfer::FetchError;
 
 /// Bytes of a part between two lines of the journal. A crash can cost each connection at most this many bytes.
 const RECORD_EVERY: u64 = 1 << 20;
-/// The most blocks of a part that wait between its connection and its writer.
-const WAITING: usize = 2;
 
-/// Hands blocks to a blocking thread that writes them while the next ones are being received.
+/// Writes a part's blocks as they come.
 pub(in crate::transfer) struct Writer<W> {
     watcher: Arc<W>,
     file: Arc<FileWork>,
     claim: Claim,
-    /// It starts with the first block: a thread that waited for the first bytes would go to sleep and be woken.
-    thread: Option<Thread>,
     pub block: Block,
-}
-
-struct Thread {
-    blocks: mpsc::Sender<Block>,
-    handle: JoinHandle<Result<(), StoreError>>,
+    /// The bytes before this are in the file.
+    written: u64,
+    /// The bytes before this are in the journal.
+    recorded: u64,
 }
 
 impl<W: Watcher> Writer<W> {
     /// A writer for the bytes of `claim`.
     pub fn new(watcher: &Arc<W>, file: &Arc<FileWork>, claim: &Claim) -> Self {
         let (watcher, file, claim) = (Arc::clone(watcher), Arc::clone(file), claim.clone());
-        Writer { watcher, file, block: Block::at(claim.range.start), claim, thread: None }
+        let start = claim.range.start;
+        Writer { watcher, file, claim, block: Block::at(start), written: start, recorded: start }
     }
 
-    /// Hands over the blocks that have come; `false` if the thread had an error.
-    pub async fn flush(&mut self) -> bool {
+    /// Writes the bytes that have come. Blocks the thread while the system takes them.
+    pub async fn flush(&mut self) -> Result<(), FetchError> {
         let next = Block::at(self.block.end());
         let block = std::mem::replace(&mut self.block, next);
         if block.len == 0 {
-            return true;
+            return Ok(());
         }
-        let thread = self.thread.get_or_insert_with(|| {
-            let (blocks, waiting) = mpsc::channel(WAITING);
-            let (watcher, file, claim) = (Arc::clone(&self.watcher), Arc::clone(&self.file), self.claim.clone());
-            let handle = tokio::task::spawn_blocking(move || write_all(&watcher, &file, &claim, waiting));
-            Thread { blocks, handle }
-        });
-        thread.blocks.send(block).await.is_ok()
+        let (end, length) = (block.end(), block.len as u64);
+        self.file.pace(&self.claim, &block).await;
+        {
+            let _alone = self.file.writing.lock().await;
+            self.file.write(&self.claim, block, self.watcher.progress())?;
+        }
+        self.watcher.arrived(length);
+        self.written = end;
+        // Why this order: written, then hashed, then noted. The hash takes the block from memory while it is still in the
+        // processor's cache. The journal names only bytes that are in the file: a kill in between costs at most
+        // RECORD_EVERY bytes of a part, but a journal ahead of the file would cost the file.
+        self.file.catch_up(&self.watcher);
+        if self.written - self.recorded >= RECORD_EVERY { self.record().await } else { Ok(()) }
     }
 
-    /// Waits until all blocks are written and in the journal.
+    /// Writes the rest, and notes all that is written, also after an error: a later run can use it.
     pub async fn finish(mut self) -> Result<(), FetchError> {
-        // The thread itself returns its error.
-        let _ = self.flush().await;
-        let Some(Thread { blocks, handle }) = self.thread else { return Ok(()) };
-        drop(blocks);
-        match handle.await {
-            Ok(written) => Ok(written?),
+        let written = self.flush().await;
+        written.and(self.record().await)
+    }
+
+    /// Notes in the journal what is written, and flushes the file when it is time.
+    async fn record(&mut self) -> Result<(), FetchError> {
+        let range = std::mem::replace(&mut self.recorded, self.written)..self.written;
+        let Some(flush) = self.file.record(&self.claim, range)? else { return Ok(()) };
+        // It takes seconds on a slow disk, and the thread has other connections.
+        let file = Arc::clone(&self.file);
+        let flushed: Result<Result<(), StoreError>, _> = tokio::task::spawn_blocking(move || file.flush(&flush)).await;
+        match flushed {
+            Ok(flushed) => Ok(flushed?),
             Err(_) => Err(FetchError::Worker { path: self.file.entry.path.clone() }),
         }
     }
 }
 
-/// Writes a part's blocks as they come, and notes them in the journal. Blocks.
-fn write_all(
-    watcher: &Arc<impl Watcher>,
-    file: &Arc<FileWork>,
-    claim: &Claim,
-    mut blocks: mpsc::Receiver<Block>,
-) -> Result<(), StoreError> {
-    let mut recorded = claim.range.start;
-    let mut written = recorded;
-    let mut outcome = Ok(());
-    while outcome.is_ok()
-        && let Some(block) = blocks.blocking_recv()
-    {
-        let end = block.end();
-        file.pace(claim, &block);
-        let length = block.len as u64;
-        outcome = file.write(claim, block, watcher.progress());
-        if outcome.is_ok() {
-            watcher.arrived(length);
-            written = end;
-            // Why this order: written, then hashed, then noted. The hash takes the block from memory while it is still
-            // in the processor's cache. The journal names only bytes that are in the file: a kill in between costs at
-            // most RECORD_EVERY bytes of a part, but a journal ahead of the file would cost the file.
-            file.catch_up(watcher);
-            if written - recorded >= RECORD_EVERY {
-                outcome = file.record(claim, recorded..written);
-                recorded = written;
-            }
-        }
+impl<W> Drop for Writer<W> {
+    /// If the run is stopped, the next one can use what is written.
+    fn drop(&mut self) {
+        // Nobody is left who could hear of an error, and without the line these bytes are only fetched again.
+        let _ = self.file.record(&self.claim, self.recorded..self.written);
     }
-    // Even after an error, a later run can use the bytes that are written.
-    outcome.and(file.record(claim, recorded..written))
 }

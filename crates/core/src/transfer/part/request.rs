@@ -43,8 +43,11 @@ pub(in crate::transfer) async fn fetch(run: &Arc<impl Run>, part: &Part, endpoin
     }
     debug!(bytes = came, bytes_per_second = rate, "the part ended");
     // Why this order: the bytes that came are written and noted before the failure is handled, because they are worth
-    // keeping.
-    writer.finish().await?;
+    // keeping. An error of the disk ends the run, so it comes before one of the network.
+    let finished = writer.finish().await;
+    if !matches!(outcome, Err(Ended::Fatal(_))) {
+        finished?;
+    }
     outcome
 }
 
@@ -73,8 +76,8 @@ async fn stream(
         writer.block.push(bytes);
         part.at.store(writer.block.end(), Ordering::Relaxed);
         let over = writer.block.end() >= end;
-        if (writer.block.len >= BLOCK || over) && !writer.flush().await {
-            return Ok(());
+        if writer.block.len >= BLOCK || over {
+            writer.flush().await?;
         }
         if !near && part.is_near_its_end() {
             // Another worker may ask for the next part, so that no worker waits for its first bytes.

@@ -58,8 +58,10 @@ impl Watcher for Schedule {
                     self.wake();
                     return Ok(());
                 }
+                // Why this order: the run may end when the file is closed, and then nobody waits for this thread.
+                let abandoned = file.abandon();
                 self.closed(&open, Err(mismatch_finding(path, expected, actual)));
-                file.abandon()
+                abandoned
             })
         };
         if let Err(error) = done {

@@ -70,6 +70,7 @@ impl<'a> Disk<'a> {
             &missing,
             self.session.config.fetch,
             &self.session.progress,
+            &self.session.threads,
         )
         .await;
         if report.is_err() {

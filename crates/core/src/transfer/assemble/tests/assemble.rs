@@ -54,7 +54,9 @@ impl Bench {
 
     fn deliver(&self, work: &FileWork, claim: &Claim, range: Range<u64>) {
         work.write(claim, self.block(range.clone()), &Silent).unwrap();
-        work.record(claim, range).unwrap();
+        if let Some(flush) = work.record(claim, range).unwrap() {
+            work.flush(&flush).unwrap();
+        }
     }
 }
 
@@ -299,6 +301,40 @@ fn until(what: impl Fn() -> bool) -> bool {
         std::thread::sleep(Duration::from_millis(10));
         what()
     })
+}
+
+#[tokio::test]
+async fn a_part_that_is_stopped_notes_what_it_has_written_and_no_more() {
+    let bench = bench(1000);
+    let work = bench.work();
+    let claim = work.claim(up_to(1000)).unwrap();
+    let mut writer = Writer::new(&Arc::new(Notes::default()), &work, &claim);
+    writer.block = bench.block(0..600);
+    writer.flush().await.unwrap();
+    writer.block = bench.block(600..700);
+    drop(writer);
+    assert!(until(|| Arc::strong_count(&work) == 1), "its hasher has ended");
+    drop(work);
+    assert_eq!(bench.work().have(), 600);
+}
+
+/// Its twin: it does not wait once the hasher has caught up. The clock stands still while there is anything to do.
+#[tokio::test(start_paused = true)]
+async fn a_writer_waits_until_the_hasher_has_caught_up_and_no_longer() {
+    let bench = bench(80 << 20);
+    let work = bench.work();
+    let claim = work.claim(up_to(u64::MAX)).unwrap();
+    bench.deliver(&work, &claim, 0..4 * MIB);
+    let seat = work.sit().unwrap();
+    let (file, block) = (Arc::clone(&work), bench.block(42 * MIB..43 * MIB));
+    let began = tokio::time::Instant::now();
+    let writer = tokio::spawn(async move { file.pace(&claim, &block).await });
+    tokio::task::yield_now().await;
+    assert!(!writer.is_finished());
+    let filled = seat.fill().unwrap();
+    writer.await.unwrap();
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    drop(filled);
 }
 
 /// Two files of one run.
