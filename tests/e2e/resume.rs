@@ -147,6 +147,31 @@ fn an_interrupted_run_says_how_to_resume() {
     assert_eq!(partial(&machine), None, "no partial file is left");
 }
 
+/// A connection notes its bytes once a megabyte, and has up to a megabyte more.
+#[test]
+fn an_interruption_keeps_what_every_connection_has_written() {
+    let machine = at(1 << 20);
+    let mut child = machine.command().args(["org/one"]).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let start = Instant::now();
+    while machine.hub.requests().iter().filter(|r| r.cdn).count() < 9 {
+        assert!(start.elapsed() < Duration::from_mins(1), "too few connections");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::thread::sleep(Duration::from_millis(700));
+    rustix_kill(&child, "INT");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut said).unwrap();
+    let kept = said.split_once("about ").and_then(|(_, rest)| rest.split_once(" MB of")).unwrap().0;
+    let kept = kept.parse::<f64>().unwrap() * 1e6;
+    assert!(kept > 4e6, "{said}");
+    let again = machine.run(["org/one", "--json"]).ends_with(0).json();
+    let fetched = again["reports"][0]["totals"]["bytes_fetched"].as_f64().unwrap();
+    // What was said is rounded, and a block may come while it is said.
+    assert!(fetched < f64::from(u32::try_from(SIZE).unwrap()) - kept + 4e5, "{fetched}, and {said}");
+    machine.assert_nothing_wrong(&one_file(SIZE));
+}
+
 fn rustix_kill(child: &Child, signal: &str) {
     let status = std::process::Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status();
     assert!(status.unwrap().success());
