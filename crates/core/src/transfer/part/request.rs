@@ -33,7 +33,7 @@ pub(in crate::transfer) async fn fetch(run: &Arc<impl Run>, part: &Part, endpoin
             return Err(Ended::Aside);
         }
     }
-    let mut writer = Writer::new(run, work, &part.claim);
+    let mut writer = Writer::new(run, work, &part.claim, body.is_over_xet());
     let outcome = stream(&**run, part, &mut writer, &mut body, skip).await;
     let (came, rate) = (part.at.load(Ordering::Relaxed).saturating_sub(range.start), part.rate());
     if body.is_over_xet() {

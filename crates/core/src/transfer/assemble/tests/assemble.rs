@@ -308,7 +308,7 @@ async fn a_part_that_is_stopped_notes_what_it_has_written_and_no_more() {
     let bench = bench(1000);
     let work = bench.work();
     let claim = work.claim(up_to(1000)).unwrap();
-    let mut writer = Writer::new(&Arc::new(Notes::default()), &work, &claim);
+    let mut writer = Writer::new(&Arc::new(Notes::default()), &work, &claim, false);
     writer.block = bench.block(0..600);
     writer.flush().await.unwrap();
     writer.block = bench.block(600..700);
@@ -316,6 +316,24 @@ async fn a_part_that_is_stopped_notes_what_it_has_written_and_no_more() {
     assert!(until(|| Arc::strong_count(&work) == 1), "its hasher has ended");
     drop(work);
     assert_eq!(bench.work().have(), 600);
+}
+
+#[tokio::test]
+async fn blocks_that_come_alone_and_those_beside_others_end_in_the_same_file() {
+    for alone in [false, true] {
+        let bench = bench(5000);
+        let work = bench.work();
+        let claim = work.claim(up_to(5000)).unwrap();
+        let notes = Arc::new(Notes::default());
+        let mut writer = Writer::new(&notes, &work, &claim, alone);
+        for start in (0..5000).step_by(1000) {
+            writer.block = bench.block(start..start + 1000);
+            writer.flush().await.unwrap();
+        }
+        writer.finish().await.unwrap();
+        assert!(until(|| lock(&notes.0).len() == 1));
+        assert_eq!((lock(&notes.0)[0], work.have()), (bench.entry.digest(), 5000), "alone: {alone}");
+    }
 }
 
 /// Its twin: it does not wait once the hasher has caught up. The clock stands still while there is anything to do.
