@@ -8,7 +8,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::window::Block;
 use super::{Claim, FileWork, Watcher};
-use crate::store::StoreError;
+use crate::store::{Flush, StoreError};
 use crate::transfer::FetchError;
 
 /// Bytes of a part between two lines of the journal. A crash can cost each connection at most this many bytes.
@@ -22,15 +22,16 @@ pub(in crate::transfer) struct Writer<W: Watcher> {
     file: Arc<FileWork>,
     claim: Claim,
     pub block: Block,
-    /// Whether the bytes come in the only stream of their file. Then no other connection receives during a write, so a thread
-    /// writes each block while the next one is received.
-    alone: bool,
-    /// It starts with the first block.
-    thread: Option<Thread>,
-    /// The bytes before this are in the file.
-    written: u64,
-    /// The bytes before this are in the journal.
-    recorded: u64,
+    hand: Hand<W>,
+}
+
+/// Who writes the blocks.
+enum Hand<W: Watcher> {
+    /// The thread that receives them.
+    Own(Pen<W>),
+    /// Another thread, which starts with the first block: the bytes come in the only stream of their file, so no other connection
+    /// receives during a write.
+    Aside(Option<Thread>),
 }
 
 struct Thread {
@@ -42,9 +43,8 @@ impl<W: Watcher> Writer<W> {
     /// A writer for the bytes of `claim`. `alone` says that they come in the only stream of their file.
     pub fn new(watcher: &Arc<W>, file: &Arc<FileWork>, claim: &Claim, alone: bool) -> Self {
         let (watcher, file, claim) = (Arc::clone(watcher), Arc::clone(file), claim.clone());
-        let start = claim.range.start;
-        let block = Block::at(start);
-        Writer { watcher, file, claim, block, alone, thread: None, written: start, recorded: start }
+        let hand = if alone { Hand::Aside(None) } else { Hand::Own(Pen::new(&watcher, &file, &claim)) };
+        Writer { block: Block::at(claim.range.start), watcher, file, claim, hand }
     }
 
     /// Writes the bytes that have come. Blocks the thread while the system takes them, unless they come alone.
@@ -55,105 +55,115 @@ impl<W: Watcher> Writer<W> {
             return Ok(());
         }
         self.file.pace(&self.claim, &block).await;
-        if self.alone {
-            return self.hand_over(block).await;
-        }
-        self.written = {
-            let _alone = self.file.writing.lock().await;
-            write(&self.watcher, &self.file, &self.claim, block)?
+        let pen = match &mut self.hand {
+            Hand::Own(pen) => pen,
+            Hand::Aside(thread) => {
+                let thread = thread.get_or_insert_with(|| {
+                    let (blocks, waiting) = mpsc::channel(WAITING);
+                    let pen = Pen::new(&self.watcher, &self.file, &self.claim);
+                    Thread { blocks, handle: spawn_blocking(move || pen.write_all(waiting)) }
+                });
+                let taken = thread.blocks.send(block).await.is_ok();
+                // A thread that takes no more blocks has ended with an error.
+                return if taken { Ok(()) } else { self.end().await };
+            }
         };
-        if self.written - self.recorded >= RECORD_EVERY { self.record().await } else { Ok(()) }
+        let due = {
+            let _alone = self.file.writing.lock().await;
+            pen.write(block)?
+        };
+        self.run(due).await
     }
 
     /// Writes the rest, and notes all that is written, also after an error: a later run can use it.
     pub async fn finish(mut self) -> Result<(), FetchError> {
         let flushed = self.flush().await;
-        let ended = self.end_thread().await;
-        flushed.and(ended).and(self.record().await)
+        flushed.and(self.end().await)
     }
 
-    /// Gives a block to the thread.
-    async fn hand_over(&mut self, block: Block) -> Result<(), FetchError> {
-        let thread = self.thread.get_or_insert_with(|| {
-            let (blocks, waiting) = mpsc::channel(WAITING);
-            let (watcher, file, claim) = (Arc::clone(&self.watcher), Arc::clone(&self.file), self.claim.clone());
-            Thread { blocks, handle: spawn_blocking(move || write_all(&watcher, &file, &claim, waiting)) }
-        });
-        // A thread that takes no more blocks has ended with an error.
-        if thread.blocks.send(block).await.is_ok() { Ok(()) } else { self.end_thread().await }
-    }
-
-    /// Waits until the thread has written its blocks and noted them.
-    async fn end_thread(&mut self) -> Result<(), FetchError> {
-        let Some(Thread { blocks, handle }) = self.thread.take() else { return Ok(()) };
-        drop(blocks);
-        match handle.await {
-            Ok(ended) => Ok(ended?),
-            Err(_) => Err(self.broken()),
-        }
-    }
-
-    /// Notes in the journal what is written, and flushes the file when it is time.
-    async fn record(&mut self) -> Result<(), FetchError> {
-        let range = std::mem::replace(&mut self.recorded, self.written)..self.written;
-        let Some(flush) = self.file.record(&self.claim, range)? else { return Ok(()) };
-        // It takes seconds on a slow disk, and the thread has other connections.
-        let file = Arc::clone(&self.file);
-        match spawn_blocking(move || file.flush(&flush)).await {
-            Ok(flushed) => Ok(flushed?),
-            Err(_) => Err(self.broken()),
-        }
-    }
-
-    fn broken(&self) -> FetchError {
-        FetchError::Worker { path: self.file.entry.path.clone() }
-    }
-}
-
-/// Writes a block, and lets the hasher have it; returns where it ends. Blocks.
-fn write<W: Watcher>(watcher: &Arc<W>, file: &Arc<FileWork>, claim: &Claim, block: Block) -> Result<u64, StoreError> {
-    let (end, length) = (block.end(), block.len as u64);
-    file.write(claim, block, watcher.progress())?;
-    watcher.arrived(length);
-    // Why this order: written, then hashed, and noted later. The hash takes the block from memory while it is still in the
-    // processor's cache. The journal names only bytes that are in the file: a kill in between costs at most RECORD_EVERY bytes
-    // of a part, but a journal ahead of the file would cost the file.
-    file.catch_up(watcher);
-    Ok(end)
-}
-
-/// Writes blocks as they come, and notes them in the journal. Blocks.
-fn write_all<W: Watcher>(
-    watcher: &Arc<W>,
-    file: &Arc<FileWork>,
-    claim: &Claim,
-    mut blocks: mpsc::Receiver<Block>,
-) -> Result<(), StoreError> {
-    let (mut recorded, mut written) = (claim.range.start, claim.range.start);
-    let note = |range| match file.record(claim, range)? {
-        Some(flush) => file.flush(&flush),
-        None => Ok(()),
-    };
-    let mut outcome = Ok(());
-    while outcome.is_ok()
-        && let Some(block) = blocks.blocking_recv()
-    {
-        outcome = write(watcher, file, claim, block).and_then(|end| {
-            written = end;
-            if written - recorded < RECORD_EVERY {
-                return Ok(());
+    /// Notes the rest, or waits until the thread has written and noted it.
+    async fn end(&mut self) -> Result<(), FetchError> {
+        match &mut self.hand {
+            Hand::Own(pen) => {
+                let due = pen.note()?;
+                self.run(due).await
             }
-            note(std::mem::replace(&mut recorded, end)..end)
-        });
+            Hand::Aside(thread) => {
+                let Some(Thread { blocks, handle }) = thread.take() else { return Ok(()) };
+                drop(blocks);
+                self.ended(handle).await
+            }
+        }
     }
-    // Even after an error, a later run can use the bytes that are written.
-    outcome.and(note(recorded..written))
+
+    /// Flushes the file on another thread: that takes seconds on a slow disk, and this one has other connections.
+    async fn run(&self, due: Option<Flush>) -> Result<(), FetchError> {
+        let Some(flush) = due else { return Ok(()) };
+        let file = Arc::clone(&self.file);
+        self.ended(spawn_blocking(move || file.flush(&flush))).await
+    }
+
+    async fn ended(&self, work: JoinHandle<Result<(), StoreError>>) -> Result<(), FetchError> {
+        match work.await {
+            Ok(ended) => Ok(ended?),
+            Err(_) => Err(FetchError::Worker { path: self.file.entry.path.clone() }),
+        }
+    }
 }
 
-impl<W: Watcher> Drop for Writer<W> {
-    /// If the run is stopped, the next one can use what is written.
+/// Writes blocks of a part in order, and notes them in the journal. Blocks.
+struct Pen<W: Watcher> {
+    watcher: Arc<W>,
+    file: Arc<FileWork>,
+    claim: Claim,
+    /// The bytes before this are in the file.
+    written: u64,
+    /// The bytes before this are in the journal.
+    recorded: u64,
+}
+
+impl<W: Watcher> Pen<W> {
+    fn new(watcher: &Arc<W>, file: &Arc<FileWork>, claim: &Claim) -> Self {
+        let (watcher, file, claim) = (Arc::clone(watcher), Arc::clone(file), claim.clone());
+        let start = claim.range.start;
+        Pen { watcher, file, claim, written: start, recorded: start }
+    }
+
+    /// Writes a block, and lets the hasher have it. Returns the flush that is due now.
+    fn write(&mut self, block: Block) -> Result<Option<Flush>, StoreError> {
+        let (end, length) = (block.end(), block.len as u64);
+        self.file.write(&self.claim, block, self.watcher.progress())?;
+        self.watcher.arrived(length);
+        self.written = end;
+        // Why this order: written, then hashed, then noted. The hash takes the block from memory while it is still in the
+        // processor's cache. The journal names only bytes that are in the file: a kill in between costs at most RECORD_EVERY
+        // bytes of a part, but a journal ahead of the file would cost the file.
+        self.file.catch_up(&self.watcher);
+        if self.written - self.recorded >= RECORD_EVERY { self.note() } else { Ok(None) }
+    }
+
+    /// Notes what is written. Returns the flush that is due now.
+    fn note(&mut self) -> Result<Option<Flush>, StoreError> {
+        let range = std::mem::replace(&mut self.recorded, self.written)..self.written;
+        self.file.record(&self.claim, range)
+    }
+
+    /// Writes, notes and flushes blocks as they come, until there are no more.
+    fn write_all(mut self, mut blocks: mpsc::Receiver<Block>) -> Result<(), StoreError> {
+        let flush = |file: &FileWork, due: Option<Flush>| due.map_or(Ok(()), |due| file.flush(&due));
+        while let Some(block) = blocks.blocking_recv() {
+            let due = self.write(block)?;
+            flush(&self.file, due)?;
+        }
+        let due = self.note()?;
+        flush(&self.file, due)
+    }
+}
+
+impl<W: Watcher> Drop for Pen<W> {
+    /// After an error, or if the run is stopped, the next run can use what is written.
     fn drop(&mut self) {
         // Nobody is left who could hear of an error, and without the line these bytes are only fetched again.
-        let _ = self.file.record(&self.claim, self.recorded..self.written);
+        let _ = self.note();
     }
 }
