@@ -2,7 +2,7 @@
 """Checks what does not depend on the machine's speed:  python3 benches/counted.py
 
 Fetches one 64 MiB file, and 100 small ones, from nginx on the loopback interface, and counts requests, bytes that are read back,
-flushes and memory. Pushes four files of 64 MiB, and 40 of 3 MiB, into a registry, and measures the memory. Fails if a count is
+flushes and memory. Fetches the file over HTTPS too, and counts the reads of sockets. Pushes four files of 64 MiB, and 40 of 3 MiB, into a registry, and measures the memory. Fails if a count is
 above its limit. Uses the program in target/debug, which `cargo test` has built. Needs nginx, openssl and strace, and for the
 registry docker-registry (Debian: apt-get install nginx-light openssl strace docker-registry), and 1.2 GB in /dev/shm.
 """
@@ -29,6 +29,8 @@ FLUSHES = "fsync,fdatasync,syncfs,sync_file_range"
 # Small files: each one has a request to the Hub, one to where it is redirected, and one flush.
 # Into a registry: 16 parts of 3 MiB, buffers of the connections, and 40 MB of the program itself, which has debug symbols.
 PUSH_LIMIT = 120
+# Over HTTPS: a read takes up to 256 KiB, and under strace nearly always as much. A read for each record of TLS would need 4,096.
+READ_LIMIT = 1024
 LIMITS = {"one": (64 // 2 + 8, 2.0, 30, 160), "small": (2 * 100 + 6, 2.0, 100 + 12, 160)}
 
 
@@ -89,12 +91,28 @@ def count(repo: str, endpoint: str) -> tuple[int, float, int, int]:
     _, _, memory, _ = run.measure([*command, "-q"], env)
 
     shutil.rmtree(home, ignore_errors=True)
-    trace = run.WORK / "trace"
-    subprocess.run(["strace", "-f", "-qq", "--seccomp-bpf", "-e", f"trace={FLUSHES}", "-o", trace, *command, "-q"],
-                   env=env, check=True, stdout=subprocess.DEVNULL)
-    flushes = len(re.findall(r"^\d+\s+(?:fsync|fdatasync|syncfs|sync_file_range)\(", trace.read_text(), re.M))
+    flushes = calls(FLUSHES, [*command, "-q"], env)
     assert flushes > 0, "strace saw no flush"
     return requests, min(shares), flushes, round(memory)
+
+
+def calls(names: str, command: list, env: dict) -> int:
+    """How many of these system calls did not fail."""
+    trace = run.WORK / "trace"
+    subprocess.run(["strace", "-f", "-qq", "-z", "--seccomp-bpf", "-e", f"trace={names}", "-o", trace, *command],
+                   env=env, check=True, stdout=subprocess.DEVNULL)
+    return len(re.findall(rf"^\d+\s+(?:{names.replace(',', '|')})\(", trace.read_text(), re.M))
+
+
+def secure_reads(endpoint: str) -> int:
+    """How many reads of sockets a fetch over HTTPS makes."""
+    home = run.WORK / "home"
+    shutil.rmtree(home, ignore_errors=True)
+    env = {"PATH": os.environ["PATH"], "HOME": str(home), "HF_HOME": str(home / "hf"), "HF_ENDPOINT": endpoint,
+           "SSL_CERT_FILE": str(run.WORK / "ca.pem")}
+    reads = calls("recvfrom", [HFGET, "org/one", "--all", "-q"], env)
+    assert reads > 64 * MIB // (256 << 10), "strace saw too few reads"
+    return reads
 
 
 def main() -> int:
@@ -110,6 +128,7 @@ def main() -> int:
         make_pushed()
     nginx = run.start_nginx()
     hub, endpoint = run.start_hub(run.FULL)
+    secure_hub, secure = run.start_hub(run.TLS)
     failed = False
     try:
         print("| work | requests | % read back | flushes | peak MB |\n|---|---|---|---|---|")
@@ -118,6 +137,9 @@ def main() -> int:
             cells = (f"{value:.4g} of {limit}" for value, limit in zip(counted, limits))
             print(f"| {repo} | {' | '.join(cells)} |", flush=True)
             failed |= any(value > limit for value, limit in zip(counted, limits))
+        reads = secure_reads(secure)
+        print(f"| one, over HTTPS | {reads} reads of {READ_LIMIT} | | | |", flush=True)
+        failed |= reads > READ_LIMIT
         for repo in ("push-large", "push-many") if pushes else ():
             for layout in ("image", "modelpack"):
                 memory = push(repo, layout, endpoint)
@@ -126,12 +148,12 @@ def main() -> int:
         if not pushes:
             print("skipped: docker-registry is not installed")
     finally:
-        for process in (hub, nginx):
+        for process in (hub, secure_hub, nginx):
             process.terminate()
             process.wait()
         shutil.rmtree(run.WORK, ignore_errors=True)
     if failed:
-        print("a count is above its limit: a change has added requests, flushes, memory or bytes that are read back")
+        print("a count is above its limit: a change has added requests, flushes, reads, memory or bytes that are read back")
     return int(failed)
 
 

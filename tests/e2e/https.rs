@@ -1,6 +1,11 @@
 //! HTTPS, as on the real Hub: which certificates are trusted, which protocol is used for which request, and that a run
 //! never leaves HTTPS.
 
+use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
 use hfget_loopback_hub::{Hub, Options, TOKEN, Tls};
 
 use super::support::{CHATGLM, Machine, Run, fixture, one_file};
@@ -29,6 +34,64 @@ fn api_requests_use_http2_and_bytes_have_connections_of_their_own() {
         requests.iter().partition(|r| r.path.starts_with("/api/models/") && r.method == "GET");
     assert!(questions.len() >= 4 && questions.iter().all(|r| r.http2 && r.token), "{questions:?}");
     assert!(bytes.iter().any(|r| r.cdn) && bytes.iter().all(|r| !r.http2 && r.token != r.cdn), "{bytes:?}");
+    assert!(requests.iter().all(|r| r.agent.starts_with("hfget/")), "{requests:?}");
+}
+
+/// A proxy that opens tunnels. Those to a port that nobody has end at `hub`. Returns its address, and the ports asked for.
+fn tunnels(hub: u16) -> (String, Arc<Mutex<BTreeSet<u16>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let ports = Arc::new(Mutex::new(BTreeSet::new()));
+    let seen = Arc::clone(&ports);
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (mut client, seen) = (client.unwrap(), Arc::clone(&seen));
+            std::thread::spawn(move || {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    client.read_exact(&mut byte).unwrap();
+                    head.extend(byte);
+                }
+                let head = String::from_utf8(head).unwrap();
+                let asked = head.strip_prefix("CONNECT ").and_then(|rest| rest.split_once(' ')).expect(&head).0;
+                let (host, port) = asked.rsplit_once(':').unwrap();
+                let port: u16 = port.parse().unwrap();
+                seen.lock().unwrap().insert(port);
+                let server = TcpStream::connect((host, if port == NOBODY { hub } else { port })).unwrap();
+                client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+                let (mut up, mut down) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+                std::thread::spawn(move || std::io::copy(&mut up, &mut down));
+                let _ = std::io::copy(&mut &server, &mut client);
+            });
+        }
+    });
+    (address, ports)
+}
+
+/// A port that no server has.
+const NOBODY: u16 = 1;
+
+#[test]
+fn all_requests_over_https_go_through_its_proxy() {
+    let machine = secure(Tls::Both);
+    let bundle = machine.home.path().join("ca.pem");
+    std::fs::write(&bundle, machine.hub.certificate().unwrap()).unwrap();
+    let port = machine.hub.endpoint().rsplit_once(':').unwrap().1.parse().unwrap();
+    let (proxy, ports) = tunnels(port);
+    let run = |name: &str| -> Run {
+        let mut command = machine.command();
+        command.env("SSL_CERT_FILE", &bundle).env("HF_TOKEN", TOKEN).env(name, &proxy);
+        // Only the proxy knows a way there.
+        command.env("HF_ENDPOINT", format!("https://127.0.0.1:{NOBODY}")).args(["org/one", "--force"]);
+        command.output().unwrap().into()
+    };
+    for name in ["HTTPS_PROXY", "ALL_PROXY"] {
+        ports.lock().unwrap().clear();
+        run(name).ends_with(0).says("verified");
+        assert!(ports.lock().unwrap().len() >= 2, "the Hub and its CDN: {ports:?}");
+    }
+    run("HTTP_PROXY").ends_with(4).says("cannot connect");
 }
 
 #[test]

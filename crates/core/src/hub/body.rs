@@ -98,7 +98,7 @@ impl Body<'_> {
             BytesFrom::Http(response) => {
                 let wait = self.retries.timing().stall_timeout;
                 let next = self.retries.within(&self.url, "bytes", wait, response.chunk()).await?;
-                next.map_err(|e| HubError::transport(&self.url, &e))?
+                next.map_err(|e| HubError::of_library(&self.url, &e))?
             }
             BytesFrom::Stream(stream) => {
                 let wait = self.retries.timing().stall_timeout;

@@ -104,8 +104,8 @@ impl Hub {
     }
 
     /// Sends a request when its host allows one, and waits for the head of the answer.
-    pub(super) async fn send(&self, url: &Url, request: RequestBuilder) -> Result<Response, HubError> {
-        self.http.send(url, request).await
+    pub(super) async fn send(&self, via: Via, url: &Url, request: RequestBuilder) -> Result<Response, HubError> {
+        self.http.send(via, url, request).await
     }
 
     /// The page of a repo that people visit, without the secrets in the endpoint's URL.
@@ -242,7 +242,7 @@ impl Hub {
     pub(super) async fn try_api(&self, url: &str, asked: &Asked<'_>) -> Result<(Url, Response), HubError> {
         let mut url = Url::parse(url).map_err(|e| HubError::Setup(format!("{url}: {e}")))?;
         for _ in 0..REDIRECT_LIMIT {
-            let response = self.send(&url, self.request(Via::Api, Method::GET, &url)?).await?;
+            let response = self.send(Via::Api, &url, self.request(Via::Api, Method::GET, &url)?).await?;
             let status = response.status();
             if status.is_redirection() {
                 let target = redirect_target(&url, &response)?;

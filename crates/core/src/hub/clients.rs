@@ -1,15 +1,18 @@
-//! The HTTP clients, and the certificates that they trust. Other modules make the requests.
+//! The HTTP clients of a Hub, and the proxies that they use. Other modules make the requests.
 
 use std::sync::{Mutex, PoisonError};
 
-use reqwest::{Certificate, Client, ClientBuilder, NoProxy, Proxy};
+use reqwest::{Client, ClientBuilder, NoProxy, Proxy};
+use rustls::ClientConfig;
 use tokio::runtime::{Handle, Id};
 
 use super::environment::Proxies;
+use super::https::HttpsClient;
+use super::tls::{self, Offers};
 use super::{HubConfig, HubError};
 use crate::text::innermost;
 
-/// Which of the two clients to use.
+/// Which of the clients to use.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Via {
     /// For questions.
@@ -21,20 +24,34 @@ pub(crate) enum Via {
 /// The HTTP clients of one Hub.
 #[derive(Debug)]
 pub(super) struct Clients {
+    tls: ClientConfig,
     api: Client,
-    /// A runtime serves the connections that it has opened. So each runtime has its own client for bytes: otherwise the bytes
+    /// A runtime serves the connections that it has opened. So each runtime has its own clients for bytes: otherwise the bytes
     /// would pass through the threads of another one. Usually there are two, the caller's and that of the session's
     /// transfers. The one that asked last is the last one.
-    data: Mutex<Vec<(Option<Id>, Client)>>,
+    data: Mutex<Vec<(Option<Id>, Data)>>,
 }
 
-/// How many clients for bytes are kept.
+/// The clients for bytes of one runtime.
+#[derive(Debug, Clone)]
+pub(super) struct Data {
+    /// Builds every request, and sends those that `https` does not send.
+    pub any: Client,
+    /// For URLs of HTTPS, unless they go through a proxy.
+    pub https: Option<HttpsClient>,
+}
+
+/// How many runtimes keep their clients for bytes.
 const RUNTIMES: usize = 4;
 
 impl Clients {
     /// Makes no client for bytes yet.
     pub fn new(config: &HubConfig) -> Result<Self, HubError> {
-        Ok(Clients { api: client(config, |builder| builder)?, data: Mutex::default() })
+        let tls = tls::configuration(config.certificates.as_deref()).map_err(|why| {
+            HubError::Setup(format!("{why}; install ca-certificates, or name certificates with SSL_CERT_FILE"))
+        })?;
+        let api = client(config, tls::offering(&tls, Offers::Both), |builder| builder)?;
+        Ok(Clients { tls, api, data: Mutex::default() })
     }
 
     /// The client for questions.
@@ -42,8 +59,8 @@ impl Clients {
         self.api.clone()
     }
 
-    /// The client for bytes that the current runtime uses.
-    pub fn data(&self, config: &HubConfig) -> Result<Client, HubError> {
+    /// The clients for bytes that the current runtime uses.
+    pub fn data(&self, config: &HubConfig) -> Result<Data, HubError> {
         let own = Handle::try_current().ok().map(|runtime| runtime.id());
         let mut clients = self.data.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(place) = clients.iter().position(|(runtime, _)| *runtime == own) {
@@ -53,7 +70,10 @@ impl Clients {
             return Ok(client);
         }
         // HTTP/1.1 only: over HTTP/2 all parts would share one TCP connection.
-        let new = client(config, ClientBuilder::http1_only)?;
+        let tls = tls::offering(&self.tls, Offers::Http1);
+        let any = client(config, tls.clone(), ClientBuilder::http1_only)?;
+        let https = if config.proxies.take_https() { None } else { Some(HttpsClient::new(config, tls)?) };
+        let new = Data { any, https };
         if clients.len() == RUNTIMES {
             clients.remove(0);
         }
@@ -62,33 +82,19 @@ impl Clients {
     }
 }
 
-/// A client that trusts the system's certificates, or Mozilla's if the system has none.
-fn client(config: &HubConfig, kind: impl Fn(ClientBuilder) -> ClientBuilder) -> Result<Client, HubError> {
-    trusting(config, &kind).or_else(|error| {
-        let roots = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter();
-        let bundled: Result<Vec<_>, _> = roots.map(|root| Certificate::from_der(root)).collect();
-        let own = config.certificates.as_deref().map_or(Ok(Vec::new()), Certificate::from_pem_bundle);
-        let (Ok(mut bundled), Ok(own)) = (bundled, own) else { return Err(error) };
-        bundled.extend(own);
-        trusting(config, |builder| kind(builder).tls_certs_only(bundled.clone()))
-    })
-}
-
-/// A client that `kind` completes. If `kind` adds no certificates, it trusts the system's.
-fn trusting(config: &HubConfig, kind: impl Fn(ClientBuilder) -> ClientBuilder) -> Result<Client, HubError> {
-    let setup = |error: reqwest::Error| {
-        let why = innermost(&error).to_string();
-        HubError::Setup(format!("{why}; install ca-certificates, or name certificates with SSL_CERT_FILE"))
-    };
+/// A client with this TLS, which `kind` completes.
+fn client(
+    config: &HubConfig,
+    tls: ClientConfig,
+    kind: impl FnOnce(ClientBuilder) -> ClientBuilder,
+) -> Result<Client, HubError> {
+    let setup = |error: reqwest::Error| HubError::Setup(innermost(&error).to_string());
     let mut builder = Client::builder()
         .user_agent(&config.user_agent)
         .connect_timeout(config.timing.connect_timeout)
         .redirect(reqwest::redirect::Policy::none())
-        .tcp_nodelay(true);
-    if let Some(pem) = &config.certificates {
-        let certificates = Certificate::from_pem_bundle(pem).map_err(setup)?;
-        builder = builder.tls_certs_merge(certificates);
-    }
+        .tcp_nodelay(true)
+        .tls_backend_preconfigured(tls);
     // The library would read the proxies from the environment by itself.
     builder = builder.no_proxy();
     for proxy in proxies(&config.proxies).map_err(setup)? {
@@ -148,7 +154,7 @@ mod tests {
             .collect();
         let ask = |runtime: &tokio::runtime::Runtime| {
             runtime.block_on(async {
-                let answer = clients.data(&config).unwrap().get(&url).send().await.unwrap();
+                let answer = clients.data(&config).unwrap().any.get(&url).send().await.unwrap();
                 assert!(answer.bytes().await.unwrap().is_empty());
                 // The connection returns to its pool.
                 tokio::task::yield_now().await;

@@ -9,8 +9,8 @@ use reqwest::header::HeaderValue;
 use url::Url;
 
 use super::environment::{Proxies, endpoint_of, find_token, is_truthy};
-use super::{ShownUrl, Timing};
-use crate::text::{innermost, keep_secret, printable};
+use super::{ShownUrl, Timing, tls};
+use crate::text::{keep_secret, printable};
 
 /// The public Hub.
 pub const PUBLIC_ENDPOINT: &str = "https://huggingface.co";
@@ -290,7 +290,7 @@ impl HubConfig {
         if let Some(path) = get("SSL_CERT_FILE").map(PathBuf::from).filter(|p| !p.as_os_str().is_empty()) {
             let fail = |why: String| ConfigError::Certificates { path: path.clone(), why };
             let pem = std::fs::read(&path).map_err(|e| fail(e.to_string()))?;
-            check_certificates(&pem).map_err(fail)?;
+            tls::check(&pem).map_err(fail)?;
             config.certificates = Some(pem);
         }
         Ok(config)
@@ -300,16 +300,6 @@ impl HubConfig {
     pub(super) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.endpoint.as_str().trim_end_matches('/'))
     }
-}
-
-/// Checks that a client can be made that trusts these certificates; the error is the reason why not.
-fn check_certificates(pem: &[u8]) -> Result<(), String> {
-    let why = |error: reqwest::Error| innermost(&error).to_string();
-    let certificates = reqwest::Certificate::from_pem_bundle(pem).map_err(why)?;
-    if certificates.is_empty() {
-        return Err("it has no certificate; the format must be PEM".to_owned());
-    }
-    reqwest::Client::builder().tls_certs_merge(certificates).build().map(drop).map_err(why)
 }
 
 /// Whether a URL has a user name or a password.

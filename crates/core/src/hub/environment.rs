@@ -47,6 +47,11 @@ impl Proxies {
         })
     }
 
+    /// Whether some requests for `https` URLs may go through a proxy.
+    pub fn take_https(&self) -> bool {
+        !self.are_off() && (self.https.is_some() || self.all.is_some())
+    }
+
     /// Whether no proxy is used at all. The HTTP library takes only names from the list, and does not know `*`.
     pub fn are_off(&self) -> bool {
         self.except.as_ref().is_some_and(|list| list.split(',').any(|part| part.trim() == "*"))

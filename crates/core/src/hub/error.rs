@@ -265,8 +265,14 @@ impl HubError {
         })
     }
 
-    /// From a transport error of the HTTP library, without the full URL that the library would print.
-    pub(crate) fn transport(url: &Url, error: &reqwest::Error) -> Self {
+    /// From an error of the HTTP library.
+    pub(crate) fn of_library(url: &Url, error: &reqwest::Error) -> Self {
+        HubError::transport(url, error, error.is_connect())
+    }
+
+    /// From a transport error, without the full URL that the HTTP library would print. `connecting` says whether there was no
+    /// connection yet.
+    pub(super) fn transport(url: &Url, error: &(dyn std::error::Error + 'static), connecting: bool) -> Self {
         let text = innermost(error).to_string();
         // rustls uses these words for every refusal of a certificate; its error type is not part of the HTTP library's
         // interface.
@@ -279,7 +285,7 @@ impl HubError {
         }
         // The first bytes of the answer are not TLS.
         let what = if text.contains("InvalidContentType") { NO_TLS.to_owned() } else { printable(&text).into_owned() };
-        if error.is_connect() {
+        if connecting {
             HubError::NoConnection { url: url.into(), what }
         } else {
             HubError::Network { url: url.into(), what }

@@ -37,40 +37,46 @@ impl Http {
         Http { config, clients: OnceLock::new(), retries }
     }
 
-    /// The HTTP library's client.
+    fn clients(&self) -> Result<&Clients, HubError> {
+        self.clients.get_or_init(|| Clients::new(&self.config)).as_ref().map_err(Clone::clone)
+    }
+
+    /// The HTTP library's client, which builds requests.
     pub(crate) fn client(&self, via: Via) -> Result<Client, HubError> {
-        let clients = self.clients.get_or_init(|| Clients::new(&self.config)).as_ref().map_err(Clone::clone)?;
+        let clients = self.clients()?;
         match via {
             Via::Api => Ok(clients.api()),
-            Via::Data => clients.data(&self.config),
+            Via::Data => Ok(clients.data(&self.config)?.any),
         }
     }
 
     /// Sends a request when its host allows one, and waits for the head of the answer, for at most the response
     /// timeout.
-    pub(crate) async fn send(&self, url: &Url, request: RequestBuilder) -> Result<Response, HubError> {
+    pub(crate) async fn send(&self, via: Via, url: &Url, request: RequestBuilder) -> Result<Response, HubError> {
         let limit = self.config.timing.response_timeout;
-        self.send_while(url, request, async move {
+        let enough = async move {
             tokio::time::sleep(limit).await;
             HubError::Timeout { url: url.into(), what: "answer", after: limit }
-        })
-        .await
+        };
+        self.send_while(via, url, request, enough).await
     }
 
     /// The same, but waits until `enough` ends the wait.
     pub(crate) async fn send_while(
         &self,
+        via: Via,
         url: &Url,
         request: RequestBuilder,
         enough: impl Future<Output = HubError>,
     ) -> Result<Response, HubError> {
         // Signed URLs are secrets: a URL is logged without its query.
         let span = debug_span!("request", url = %ShownUrl::from(url));
-        self.send_in(url, request, enough).instrument(span).await
+        self.send_in(via, url, request, enough).instrument(span).await
     }
 
     async fn send_in(
         &self,
+        via: Via,
         url: &Url,
         request: RequestBuilder,
         enough: impl Future<Output = HubError>,
@@ -82,7 +88,7 @@ impl Http {
         let answered = tokio::select! {
             // Why this order: the disk may have kept this thread until both were there.
             biased;
-            answer = request.send() => answer.map_err(|e| HubError::transport(url, &e)),
+            answer = self.answer(via, url, request) => answer,
             error = enough => Err(error),
         };
         let took = asked.elapsed().saturating_sub(waited);
@@ -98,6 +104,15 @@ impl Http {
             host.answered();
         }
         Ok(response)
+    }
+
+    async fn answer(&self, via: Via, url: &Url, request: RequestBuilder) -> Result<Response, HubError> {
+        if let (Via::Data, "https") = (via, url.scheme())
+            && let Some(https) = self.clients()?.data(&self.config)?.https
+        {
+            return https.send(url, request).await;
+        }
+        request.send().await.map_err(|e| HubError::of_library(url, &e))
     }
 
     /// The beginning of an error answer's body, if it comes soon.
@@ -122,7 +137,7 @@ impl Http {
         loop {
             let asked = Instant::now();
             let chunk = self.retries.within(url, "bytes", window, response.chunk()).await?;
-            let Some(chunk) = chunk.map_err(|e| HubError::transport(url, &e))? else { break };
+            let Some(chunk) = chunk.map_err(|e| HubError::of_library(url, &e))? else { break };
             if body.len() + chunk.len() > limit {
                 let what = format!("the answer is longer than {limit} bytes");
                 return Err(HubError::Protocol { url: url.into(), what });

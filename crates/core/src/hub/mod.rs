@@ -12,6 +12,7 @@ mod error;
 mod headers;
 mod host;
 mod http;
+mod https;
 pub(crate) mod keyless;
 mod listing;
 mod open;
@@ -22,6 +23,7 @@ mod refs;
 mod retry;
 mod siblings;
 mod timing;
+mod tls;
 mod wire;
 #[cfg_attr(not(feature = "xet"), path = "no_xet.rs")]
 mod xet;

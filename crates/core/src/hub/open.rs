@@ -135,7 +135,7 @@ impl Hub {
             if remote.hurried.load(Ordering::Relaxed) && host.is_held() {
                 return Err(HubError::Held { url: (&url).into() });
             }
-            let response = self.send(&url, request).await?;
+            let response = self.send(Via::Data, &url, request).await?;
             let status = response.status();
             if self.is_endpoint(&url) && (status.is_redirection() || status.is_success()) {
                 let doubt = check_promises(&url, response.headers(), &remote.entry);

@@ -151,7 +151,7 @@ impl Hub {
             if let Ask::Part(range) = ask {
                 request = request.header(RANGE, format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
             }
-            let response = self.send(&url, request).await?;
+            let response = self.send(Via::Data, &url, request).await?;
             let (status, headers) = (response.status(), response.headers());
             if *ask == Ask::Head {
                 // The last answer counts, as in huggingface_hub, which reads the headers of the answer at which it
@@ -217,7 +217,7 @@ impl Hub {
     pub(crate) async fn next_bytes(&self, answer: &mut Answer) -> Result<Option<Bytes>, HubError> {
         let (window, asked) = (self.config.timing.stall_timeout, Instant::now());
         let next = self.http.retries.within(&answer.address, "bytes", window, answer.response.chunk()).await?;
-        let next = next.map_err(|e| HubError::transport(&answer.address, &e))?;
+        let next = next.map_err(|e| HubError::of_library(&answer.address, &e))?;
         let least = self.http.retries.hosts.of(name_of(&answer.address)).least();
         let bytes = next.as_ref().map_or(0, Bytes::len);
         match answer.pace.is_too_slow(asked.elapsed(), bytes, window, least) {

@@ -218,7 +218,7 @@ impl Auth {
                 }
             }
         };
-        let response = http.send(&url, request).await?;
+        let response = http.send(Via::Api, &url, request).await?;
         let status = response.status();
         if status != StatusCode::OK {
             let headers = response.headers().clone();

@@ -113,7 +113,7 @@ impl Reader {
         let window = retries.timing().stall_timeout;
         loop {
             let next = retries.within(&answer.url, "bytes", window, answer.response.chunk()).await?;
-            let next = next.map_err(|e| HubError::transport(&answer.url, &e))?;
+            let next = next.map_err(|e| HubError::of_library(&answer.url, &e))?;
             let Some(mut bytes) = next else {
                 let (got, expected) = (self.at, self.end);
                 return Err(HubError::CutShort { url: (&answer.url).into(), got, expected }.into());

@@ -174,7 +174,7 @@ impl Wire {
         let request = pass.show(request.body(reqwest::Body::wrap_stream(feed)));
         let timing = self.http.retries.timing();
         let silent = meter.registry_is_silent(&url, size, timing.stall_timeout, timing.response_timeout);
-        let answer = self.http.send_while(&url, request, silent).await;
+        let answer = self.http.send_while(Via::Data, &url, request, silent).await;
         if let Some(error) = meter.take_error() {
             return Err(error);
         }

@@ -143,13 +143,13 @@ impl Wire {
             }
             self.persist(|| async {
                 let client = self.http.client(Via::Api)?;
-                match self.http.send(&secure, client.get(secure.clone())).await {
+                match self.http.send(Via::Api, &secure, client.get(secure.clone())).await {
                     Ok(_) => return Ok(secure.clone()),
                     // It speaks HTTPS, but its certificate is wrong.
                     Err(error @ HubError::Untrusted { .. }) => return Err(error.into()),
                     Err(_) => {}
                 }
-                self.http.send(&plain, client.get(plain.clone())).await?;
+                self.http.send(Via::Api, &plain, client.get(plain.clone())).await?;
                 Ok(plain.clone())
             })
             .await
@@ -202,7 +202,7 @@ impl Wire {
             }
             let pass = self.pass(&url, ask.scope).await?;
             let shown = pass.is_something();
-            let response = self.http.send(&url, pass.show(request)).await?;
+            let response = self.http.send(via, &url, pass.show(request)).await?;
             let status = response.status();
             if status == StatusCode::UNAUTHORIZED && !learned {
                 learned = true;
