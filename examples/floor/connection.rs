@@ -1,4 +1,4 @@
-//! Connections of the floor: plain, or with TLS. What is read from them is decided elsewhere.
+//! Connections of the floor, plain or with TLS, and its requests. It reads no answers.
 
 use std::io::{self, BufReader, Read, Write as _};
 use std::net::TcpStream;

@@ -1,6 +1,7 @@
 //! The floor of `benches/run.py`: `floor URL FOLDER PATH...` receives files over plain sockets, or over TLS on them, writes and
 //! hashes them, and does nothing else. It has no HTTP library, no journal, no retries and no verdict, so nothing that verifies
-//! is much faster. Over `https` it trusts the certificates in the file `SSL_CERT_FILE`.
+//! is much faster on two cores: there are two receivers and one hasher. Over `https` it trusts the certificates in the file
+//! `SSL_CERT_FILE`.
 
 mod connection;
 mod lanes;
@@ -43,7 +44,7 @@ fn main() -> Outcome<()> {
     thread::scope(|scope| {
         let (hasher, news) = channel();
         scope.spawn(|| lanes::hash(news));
-        // As hfget: two files share a thread that hashes them.
+        // As hfget on two cores: two files share a thread that hashes them.
         let workers: Vec<_> = (0..lanes::COUNT)
             .map(|lane| {
                 let (work, hasher) = (&work, hasher.clone());
@@ -53,6 +54,19 @@ fn main() -> Outcome<()> {
         drop(hasher);
         workers.into_iter().try_for_each(|worker| worker.join().map_err(|_| "a thread panicked")?)
     })
+}
+
+/// Tells the hasher that a lane has no more bytes.
+struct Ends<'a> {
+    lane: usize,
+    hasher: &'a Sender<News>,
+}
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        // The hasher runs as long as there is a sender.
+        let _ = self.hasher.send(News::Ends { lane: self.lane });
+    }
 }
 
 /// Fetches a file with one request, and returns its SHA-256, which the hasher computes in `lane`.
@@ -80,6 +94,8 @@ fn fetch(server: &Server, folder: &Path, path: &str, lane: usize, hasher: &Sende
     }
     let (digest, hashed) = channel();
     hasher.send(News::Begins { lane, used, digest })?;
+    // Also after an error: the other lane would wait for this one.
+    let end = Ends { lane, hasher };
     while left > 0 {
         let mut block = empty.recv()?;
         let bytes = block.first(usize::try_from(left)?.min(size));
@@ -88,7 +104,7 @@ fn fetch(server: &Server, folder: &Path, path: &str, lane: usize, hasher: &Sende
         left -= bytes.len() as u64;
         hasher.send(News::Came { lane, block })?;
     }
-    hasher.send(News::Ends { lane })?;
+    drop(end);
     let mut hex = String::new();
     for byte in &hashed.recv()? {
         write!(hex, "{byte:02x}")?;

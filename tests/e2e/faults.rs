@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use hfget_loopback_hub::{Fault, Hub, Kind, Options, Place};
+use hfget_loopback_hub::{Fault, Hub, Kind, Options, Place, Tls};
 
 use super::support::{CHATGLM, Machine, codes, fixture, one_file};
 
@@ -20,9 +20,19 @@ enum Comes {
 }
 use Comes::{Named, Right};
 
+/// Checks it on a Hub with plain HTTP, and on one with HTTPS if the fault meets requests for bytes: they have another client there.
 #[track_caller]
 fn check(place: Place, kind: &Kind, glob: &str, times: Option<u32>, comes: &Comes) {
-    let machine = Machine::new([fixture(CHATGLM), one_file(BIG)]);
+    let repos = || [fixture(CHATGLM), one_file(BIG)];
+    check_on(&Machine::new(repos()), place, kind, glob, times, comes);
+    if matches!(place, Place::Resolve | Place::Bytes) {
+        let secure = Options { tls: Some(Tls::Both), ..Options::default() };
+        check_on(&Machine::trusting(Hub::with(secure, repos())), place, kind, glob, times, comes);
+    }
+}
+
+#[track_caller]
+fn check_on(machine: &Machine, place: Place, kind: &Kind, glob: &str, times: Option<u32>, comes: &Comes) {
     for id in [CHATGLM, "org/one"] {
         let repo = if id == CHATGLM { fixture(id) } else { one_file(BIG) };
         machine.hub.heal();
@@ -32,7 +42,7 @@ fn check(place: Place, kind: &Kind, glob: &str, times: Option<u32>, comes: &Come
         }
         machine.hub.fault(fault);
         let run = machine.run([id]);
-        let what = format!("{place:?} {kind:?} on {glob} of {id}, {times:?} times");
+        let what = format!("{place:?} {kind:?} on {glob} of {id}, {times:?} times, {}", machine.hub.endpoint());
         match comes {
             Right => {
                 assert_eq!(run.code, Some(0), "{what}:\n{}", run.err);

@@ -10,25 +10,21 @@ use hfget_loopback_hub::{Hub, Options, TOKEN, Tls};
 
 use super::support::{CHATGLM, Machine, Run, fixture, one_file};
 
-fn secure(tls: Tls) -> Machine {
+fn secure(tls: Tls) -> Hub {
     let options = Options { tls: Some(tls), ..Options::default() };
-    Machine::on(Hub::with(options, [fixture(CHATGLM), one_file(20 << 20)]))
+    Hub::with(options, [fixture(CHATGLM), one_file(20 << 20)])
 }
 
-/// Runs a line with the token, and trusts the Hub's certificate.
-fn trusting(machine: &Machine, line: &str) -> Run {
-    let bundle = machine.home.path().join("ca.pem");
-    std::fs::write(&bundle, machine.hub.certificate().unwrap()).unwrap();
-    let mut command = machine.command();
-    command.env("SSL_CERT_FILE", bundle).env("HF_TOKEN", TOKEN).args(line.split_whitespace());
-    command.output().unwrap().into()
+/// Runs a line with the token.
+fn with_token(machine: &Machine, line: &str) -> Run {
+    machine.command().env("HF_TOKEN", TOKEN).args(line.split_whitespace()).output().unwrap().into()
 }
 
 #[test]
 fn api_requests_use_http2_and_bytes_have_connections_of_their_own() {
-    let machine = secure(Tls::Both);
-    trusting(&machine, CHATGLM).ends_with(0).says("verified");
-    trusting(&machine, "org/one --connections 4").ends_with(0).says("verified");
+    let machine = Machine::trusting(secure(Tls::Both));
+    with_token(&machine, CHATGLM).ends_with(0).says("verified");
+    with_token(&machine, "org/one --connections 4").ends_with(0).says("verified");
     let requests = machine.hub.requests();
     let (questions, bytes): (Vec<_>, Vec<_>) =
         requests.iter().partition(|r| r.path.starts_with("/api/models/") && r.method == "GET");
@@ -74,14 +70,12 @@ const NOBODY: u16 = 1;
 
 #[test]
 fn all_requests_over_https_go_through_its_proxy() {
-    let machine = secure(Tls::Both);
-    let bundle = machine.home.path().join("ca.pem");
-    std::fs::write(&bundle, machine.hub.certificate().unwrap()).unwrap();
+    let machine = Machine::trusting(secure(Tls::Both));
     let port = machine.hub.endpoint().rsplit_once(':').unwrap().1.parse().unwrap();
     let (proxy, ports) = tunnels(port);
     let run = |name: &str| -> Run {
         let mut command = machine.command();
-        command.env("SSL_CERT_FILE", &bundle).env("HF_TOKEN", TOKEN).env(name, &proxy);
+        command.env("HF_TOKEN", TOKEN).env(name, &proxy);
         // Only the proxy knows a way there.
         command.env("HF_ENDPOINT", format!("https://127.0.0.1:{NOBODY}")).args(["org/one", "--force"]);
         command.output().unwrap().into()
@@ -96,7 +90,7 @@ fn all_requests_over_https_go_through_its_proxy() {
 
 #[test]
 fn an_untrusted_certificate_is_reported_without_retries_or_requests() {
-    let machine = secure(Tls::Both);
+    let machine = Machine::on(secure(Tls::Both));
     let mut command = machine.command();
     let run: Run = command.env("HF_TOKEN", TOKEN).arg("org/one").output().unwrap().into();
     let run = run.ends_with(4).says("certificate").says("SSL_CERT_FILE");
@@ -106,27 +100,31 @@ fn an_untrusted_certificate_is_reported_without_retries_or_requests() {
 
 #[test]
 fn a_certificate_of_another_host_is_refused() {
-    let machine = secure(Tls::Both);
+    let machine = Machine::trusting(secure(Tls::Both));
     let elsewhere = machine.hub.endpoint().replace("127.0.0.1", "localhost");
-    trusting(&machine, &format!("org/one --endpoint {elsewhere}")).ends_with(4).says("certificate");
+    with_token(&machine, &format!("org/one --endpoint {elsewhere}")).ends_with(4).says("certificate");
     assert_eq!(machine.hub.requests(), []);
 }
 
 #[test]
 fn a_file_without_certificates_is_wrong_usage() {
-    let machine = secure(Tls::Both);
+    let machine = Machine::on(secure(Tls::Both));
     let file = machine.home.path().join("ca.pem");
-    for content in [&b"no certificate"[..], b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+    for (content, why) in [
+        ("no certificate", "no certificate; the format must be PEM"),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "BadEncoding"),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n", "one of its certificates is cut off or not PEM"),
+    ] {
         std::fs::write(&file, content).unwrap();
         let run: Run = machine.command().env("SSL_CERT_FILE", &file).arg("org/one").output().unwrap().into();
-        run.ends_with(2).says("SSL_CERT_FILE").says("ca.pem");
+        run.ends_with(2).says("SSL_CERT_FILE").says("ca.pem").says(why);
     }
 }
 
 #[test]
 fn a_redirect_out_of_https_is_refused_before_anything_is_sent_there() {
-    let machine = secure(Tls::HubAlone);
-    trusting(&machine, "org/one").ends_with(4).says("it leaves https for http");
+    let machine = Machine::trusting(secure(Tls::HubAlone));
+    with_token(&machine, "org/one").ends_with(4).says("it leaves https for http");
     assert!(!machine.hub.requests().iter().any(|r| r.cdn), "{:?}", machine.hub.requests());
     assert!(machine.visible("org/one").keys().all(|name| !name.ends_with("model.safetensors")));
 }
@@ -135,7 +133,7 @@ fn a_redirect_out_of_https_is_refused_before_anything_is_sent_there() {
 #[test]
 fn a_pasted_address_of_the_endpoint_over_plain_http_gets_no_token() {
     let plain = hfget_loopback_hub::Hub::start([fixture(CHATGLM)]);
-    let machine = secure(Tls::Both);
+    let machine = Machine::on(secure(Tls::Both));
     let endpoint = plain.endpoint().replace("http://", "https://");
     let mut command = machine.command();
     command.env("HF_ENDPOINT", &endpoint).env("HF_TOKEN", TOKEN).arg(format!("{}/{CHATGLM}", plain.endpoint()));

@@ -120,6 +120,18 @@ impl Machine {
         Machine { hub, home: TempDir::new().expect("a temporary folder") }
     }
 
+    /// The same on a Hub over HTTPS, whose certificate the user trusts.
+    pub fn trusting(hub: Hub) -> Self {
+        let machine = Self::on(hub);
+        std::fs::write(machine.trusted(), machine.hub.certificate().expect("HTTPS")).expect("a file");
+        machine
+    }
+
+    /// The certificates that the user trusts, if there are any.
+    pub fn trusted(&self) -> PathBuf {
+        self.home.path().join("trusted.pem")
+    }
+
     /// The binary in the user's environment, with no flags.
     pub fn bare(&self) -> Command {
         let mut command = Command::new(binary());
@@ -145,6 +157,9 @@ impl Machine {
             .env("TMPDIR", std::env::temp_dir())
             .stdin(Stdio::null())
             .current_dir(self.home.path());
+        if self.trusted().exists() {
+            command.env("SSL_CERT_FILE", self.trusted());
+        }
     }
 
     pub fn run<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> Run {

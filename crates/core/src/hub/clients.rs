@@ -37,7 +37,7 @@ pub(super) struct Clients {
 pub(super) struct Data {
     /// Builds every request, and sends those that `https` does not send.
     pub any: Client,
-    /// For URLs of HTTPS, unless they go through a proxy.
+    /// For URLs of HTTPS; `None` if requests over HTTPS may go through a proxy.
     pub https: Option<HttpsClient>,
 }
 
@@ -70,9 +70,9 @@ impl Clients {
             return Ok(client);
         }
         // HTTP/1.1 only: over HTTP/2 all parts would share one TCP connection.
-        let tls = tls::offering(&self.tls, Offers::Http1);
-        let any = client(config, tls.clone(), ClientBuilder::http1_only)?;
-        let https = if config.proxies.take_https() { None } else { Some(HttpsClient::new(config, tls)?) };
+        let any = client(config, tls::offering(&self.tls, Offers::Http1), ClientBuilder::http1_only)?;
+        let proxied = config.proxies.may_serve_https();
+        let https = if proxied { None } else { Some(HttpsClient::new(config, &self.tls)?) };
         let new = Data { any, https };
         if clients.len() == RUNTIMES {
             clients.remove(0);
@@ -154,12 +154,18 @@ mod tests {
             .collect();
         let ask = |runtime: &tokio::runtime::Runtime| {
             runtime.block_on(async {
-                let answer = clients.data(&config).unwrap().any.get(&url).send().await.unwrap();
+                let Data { any, https } = clients.data(&config).unwrap();
+                let answer = any.get(&url).send().await.unwrap();
                 assert!(answer.bytes().await.unwrap().is_empty());
-                // The connection returns to its pool.
+                // It knows plain HTTP too.
+                let request = any.get(&url).build().unwrap();
+                let answer = https.unwrap().send(&url.parse().unwrap(), request).await.unwrap();
+                assert!(answer.bytes().await.unwrap().is_empty());
+                // The connections return to their pools.
                 tokio::task::yield_now().await;
             });
-            connections.load(Ordering::Relaxed)
+            // Each client has opened one.
+            connections.load(Ordering::Relaxed) / 2
         };
         let (callers, transfers) = runtimes.split_first().unwrap();
         for (i, transfer) in transfers.iter().enumerate() {

@@ -151,7 +151,8 @@ pub struct HubConfig {
     pub(crate) proxies: Proxies,
     /// Variables of `hf-xet` that the user has set, which win over our own settings.
     pub(crate) xet: Vec<(&'static str, String)>,
-    /// PEM certificates to trust besides the system's.
+    /// PEM certificates to trust besides the system's. On Linux, the variable `SSL_CERT_FILE` of the process replaces the
+    /// system's.
     pub certificates: Option<Vec<u8>>,
 }
 

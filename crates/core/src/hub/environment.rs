@@ -48,7 +48,7 @@ impl Proxies {
     }
 
     /// Whether some requests for `https` URLs may go through a proxy.
-    pub fn take_https(&self) -> bool {
+    pub fn may_serve_https(&self) -> bool {
         !self.are_off() && (self.https.is_some() || self.all.is_some())
     }
 

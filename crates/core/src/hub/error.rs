@@ -274,8 +274,7 @@ impl HubError {
     /// connection yet.
     pub(super) fn transport(url: &Url, error: &(dyn std::error::Error + 'static), connecting: bool) -> Self {
         let text = innermost(error).to_string();
-        // rustls uses these words for every refusal of a certificate; its error type is not part of the HTTP library's
-        // interface.
+        // rustls uses these words for every refusal of a certificate. Its error is inside those of three libraries.
         if let Some((_, why)) = text.split_once("invalid peer certificate: ") {
             return HubError::Untrusted { url: url.into(), why: printable(why).into_owned() };
         }

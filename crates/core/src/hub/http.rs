@@ -107,12 +107,14 @@ impl Http {
     }
 
     async fn answer(&self, via: Via, url: &Url, request: RequestBuilder) -> Result<Response, HubError> {
-        if let (Via::Data, "https") = (via, url.scheme())
+        let (client, request) = request.build_split();
+        let request = request.map_err(|e| HubError::of_library(url, &e))?;
+        if let (Via::Data, "https", None) = (via, url.scheme(), request.body())
             && let Some(https) = self.clients()?.data(&self.config)?.https
         {
             return https.send(url, request).await;
         }
-        request.send().await.map_err(|e| HubError::of_library(url, &e))
+        client.execute(request).await.map_err(|e| HubError::of_library(url, &e))
     }
 
     /// The beginning of an error answer's body, if it comes soon.

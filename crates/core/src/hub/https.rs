@@ -1,5 +1,5 @@
-//! The client for bytes over HTTPS without a proxy. One read of its sockets takes many records of TLS; the HTTP library's own client
-//! takes one record of at most 16 kB, and each read costs a system call. `http` decides which of the two sends a request.
+//! The client that receives bytes over HTTPS without a proxy. One read of its sockets takes many records of TLS; the HTTP library's
+//! own client takes one record of at most 16 kB, and each read costs a system call. `http` decides which of the two sends a request.
 
 use std::io;
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use reqwest::{Body, RequestBuilder, Response};
+use reqwest::{Body, Response};
 use rustls::ClientConfig;
 use tokio::io::BufReader;
 use tokio::net::TcpStream;
@@ -24,14 +24,17 @@ use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceBuilder, ServiceExt as _};
 use url::Url;
 
+use super::tls::{self, Offers};
 use super::{HubConfig, HubError};
 
 /// Bytes of one read from the socket: sixteen records of TLS. `docs/src/path-of-a-byte.md` has the figures of other sizes.
 const READ: usize = 256 << 10;
-/// When a silent connection is probed, how often, and how many times, as the HTTP library does it.
-const PROBE: (Duration, u32) = (Duration::from_secs(15), 3);
+/// A connection that is silent for this long is probed, and again after as long. The HTTP library has the same three values.
+const PROBE_AFTER: Duration = Duration::from_secs(15);
+/// A connection is given up after this many probes without an answer.
+const PROBES: u32 = 3;
 /// How long sent bytes may stay without an answer of the other machine.
-#[cfg(any(target_os = "android", target_os = "linux"))]
+#[cfg(target_os = "linux")]
 const UNANSWERED: Duration = Duration::from_secs(30);
 
 type Connect = BoxCloneSyncService<Uri, MaybeHttpsStream<Buffered>, BoxError>;
@@ -44,18 +47,21 @@ pub(super) struct HttpsClient {
 }
 
 impl HttpsClient {
-    /// A client with this TLS, which must offer HTTP/1.1 only.
-    pub fn new(config: &HubConfig, tls: ClientConfig) -> Result<Self, HubError> {
+    /// A client with this TLS.
+    pub fn new(config: &HubConfig, tls: &ClientConfig) -> Result<Self, HubError> {
         let user_agent = HeaderValue::from_str(&config.user_agent).map_err(|e| HubError::Setup(e.to_string()))?;
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        tcp.set_keepalive(Some(PROBE.0));
-        tcp.set_keepalive_interval(Some(PROBE.0));
-        tcp.set_keepalive_retries(Some(PROBE.1));
-        #[cfg(any(target_os = "android", target_os = "linux"))]
+        // All addresses of a name share this time. The limit below is for TLS too.
+        tcp.set_connect_timeout(Some(config.timing.connect_timeout));
+        tcp.set_keepalive(Some(PROBE_AFTER));
+        tcp.set_keepalive_interval(Some(PROBE_AFTER));
+        tcp.set_keepalive_retries(Some(PROBES));
+        #[cfg(target_os = "linux")]
         tcp.set_tcp_user_timeout(Some(UNANSWERED));
-        let https = HttpsConnector::from((tcp.map_response(Buffered::new), Arc::new(tls)));
+        let tls = Arc::new(tls::offering(tls, Offers::Http1));
+        let https = HttpsConnector::from((tcp.map_response(Buffered::new), tls));
         let connect = ServiceBuilder::new()
             .map_err(in_words)
             .layer(TimeoutLayer::new(config.timing.connect_timeout))
@@ -68,9 +74,8 @@ impl HttpsClient {
     }
 
     /// Sends a request, and waits for the head of the answer.
-    pub async fn send(&self, url: &Url, request: RequestBuilder) -> Result<Response, HubError> {
-        let built = request.build().and_then(Request::<Body>::try_from);
-        let mut request = built.map_err(|e| HubError::transport(url, &e, false))?;
+    pub async fn send(&self, url: &Url, request: reqwest::Request) -> Result<Response, HubError> {
+        let mut request = Request::<Body>::try_from(request).map_err(|e| HubError::of_library(url, &e))?;
         // The HTTP library's client adds these when it sends.
         let headers = request.headers_mut();
         headers.entry(USER_AGENT).or_insert_with(|| self.user_agent.clone());
@@ -82,7 +87,7 @@ impl HttpsClient {
     }
 }
 
-/// The time limit's own words speak of a request.
+/// Gives the time limit the words of the HTTP library.
 fn in_words(error: BoxError) -> BoxError {
     if error.is::<Elapsed>() { io::Error::new(io::ErrorKind::TimedOut, "operation timed out").into() } else { error }
 }
@@ -145,9 +150,8 @@ mod tests {
         let url = Url::parse(&format!("https://{}/", silent.local_addr().unwrap())).unwrap();
         let mut config = HubConfig::new(url.as_str()).unwrap();
         config.timing.connect_timeout = Duration::from_millis(200);
-        let tls = super::super::tls::configuration(None).unwrap();
-        let client = HttpsClient::new(&config, tls).unwrap();
-        let error = client.send(&url, reqwest::Client::new().get(url.clone())).await.unwrap_err();
+        let client = HttpsClient::new(&config, &tls::configuration(None).unwrap()).unwrap();
+        let error = client.send(&url, reqwest::Request::new(reqwest::Method::GET, url.clone())).await.unwrap_err();
         assert!(matches!(&error, HubError::NoConnection { what, .. } if what == "operation timed out"), "{error}");
     }
 }

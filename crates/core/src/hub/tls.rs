@@ -1,4 +1,4 @@
-//! The TLS of every HTTP client: which certificates it trusts. `clients` makes the clients.
+//! The TLS of a Hub's HTTP clients: which certificates they trust. `clients` makes the clients.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(super) enum Offers {
 }
 
 /// TLS that trusts the system's certificates, or Mozilla's if the system has none, and besides them those of `own` (PEM).
-/// The error is the reason why not.
+/// On Linux, the variable `SSL_CERT_FILE` replaces the system's. The error is the reason why not.
 pub(super) fn configuration(own: Option<&[u8]>) -> Result<ClientConfig, String> {
     let own = own.map_or(Ok(Vec::new()), certificates)?;
     let provider = provider();
@@ -45,15 +45,17 @@ pub(super) fn offering(tls: &ClientConfig, offers: Offers) -> ClientConfig {
 
 /// Checks that `pem` names certificates that can be trusted; the error is the reason why not.
 pub(super) fn check(pem: &[u8]) -> Result<(), String> {
-    let certificates = certificates(pem)?;
-    if certificates.is_empty() {
+    let own = certificates(pem)?;
+    if own.is_empty() {
         return Err("it has no certificate; the format must be PEM".to_owned());
     }
-    mozilla(certificates).map(drop)
+    system(own, provider()).map(drop)
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|e| e.to_string())
+    let read = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>();
+    // The library's own words contain the bytes as a list of numbers.
+    read.map_err(|_| "one of its certificates is cut off or not PEM".to_owned())
 }
 
 /// The one that the rest of the process uses, so that an application can choose it.
