@@ -39,16 +39,17 @@ pub(crate) struct BlockReader<R> {
     at: u64,
     /// The start of each block, and its bytes; the oldest first.
     blocks: VecDeque<(u64, Bytes)>,
-    ahead: Option<Ahead>,
+    /// The next block, before it is needed.
+    ahead: Option<Asked>,
 }
 
 /// A block that is being fetched.
-struct Ahead {
+struct Asked {
     range: Range<u64>,
     task: JoinHandle<io::Result<Bytes>>,
 }
 
-impl Drop for Ahead {
+impl Drop for Asked {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -73,19 +74,18 @@ impl<R: Ranges> BlockReader<R> {
     fn fetch(&mut self, room: usize) -> io::Result<Bytes> {
         let last = self.blocks.back().map(|(start, bytes)| (start + bytes.len() as u64, bytes.len() as u64));
         let on = last.filter(|(end, _)| R::READ_AHEAD && *end == self.at).map(|(_, length)| length);
-        let (range, bytes) = match self.ahead.take() {
-            Some(mut ahead) if ahead.range.start == self.at => {
-                let done = self.runtime.block_on(&mut ahead.task);
-                (ahead.range.clone(), done.map_err(io::Error::other).flatten())
-            }
+        let mut block = match self.ahead.take() {
+            Some(ahead) if ahead.range.start == self.at => ahead,
             _ => {
                 // A long read (a header of megabytes) is one request.
                 let want = on.map_or(room as u64, |length| length * 2).clamp(FIRST, MOST);
-                let range = self.at..self.size.min(self.at.saturating_add(want));
-                let bytes = self.runtime.block_on(self.ranges.fetch(range.clone()));
-                (range, bytes)
+                self.ask(self.at..self.size.min(self.at.saturating_add(want)))
             }
         };
+        // Why a task and not the future itself: a timer panics on this thread if the runtime ends meanwhile. A task is dropped, and
+        // its handle has an error.
+        let bytes = self.runtime.block_on(&mut block.task).map_err(io::Error::other).flatten();
+        let range = block.range.clone();
         let bytes = bytes.and_then(|bytes| {
             let whole = bytes.len() as u64 == range.end - range.start;
             whole.then_some(bytes).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
@@ -93,10 +93,14 @@ impl<R: Ranges> BlockReader<R> {
         let bytes = bytes.inspect_err(|error| self.ranges.note(error))?;
         if on.is_some() && range.end < self.size {
             let want = (bytes.len() as u64 * 2).min(MOST);
-            let next = range.end..self.size.min(range.end + want);
-            self.ahead = Some(Ahead { task: self.runtime.spawn(self.ranges.fetch(next.clone())), range: next });
+            self.ahead = Some(self.ask(range.end..self.size.min(range.end + want)));
         }
         Ok(bytes)
+    }
+
+    /// Begins to fetch a range.
+    fn ask(&self, range: Range<u64>) -> Asked {
+        Asked { task: self.runtime.spawn(self.ranges.fetch(range.clone())), range }
     }
 
     fn keep(&mut self, bytes: Bytes) {
@@ -291,5 +295,34 @@ mod tests {
         file.seek(SeekFrom::Start(3 * FIRST)).unwrap();
         assert_eq!(file.read(&mut [0; 4]).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert_eq!(log.lock().unwrap().told, 1);
+    }
+
+    /// Ranges that never come.
+    struct Silent(std::sync::mpsc::Sender<()>);
+
+    impl Ranges for Silent {
+        const READ_AHEAD: bool = false;
+
+        fn fetch(&self, _: Range<u64>) -> BoxFuture<'static, io::Result<Bytes>> {
+            let asked = self.0.clone();
+            async move {
+                let wait = tokio::time::sleep(std::time::Duration::from_secs(600));
+                asked.send(()).unwrap();
+                wait.await;
+                Ok(Bytes::new())
+            }
+            .boxed()
+        }
+    }
+
+    #[test]
+    fn a_read_that_waits_when_the_runtime_ends_is_an_error_and_no_panic() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
+        let (ask, asked) = std::sync::mpsc::channel();
+        let mut file = BlockReader::new(Silent(ask), 64, runtime.handle().clone());
+        let reader = std::thread::spawn(move || file.read(&mut [0; 64]).is_err());
+        asked.recv().unwrap();
+        runtime.shutdown_background();
+        assert!(reader.join().unwrap());
     }
 }
