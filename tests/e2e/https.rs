@@ -112,7 +112,7 @@ fn a_file_without_certificates_is_wrong_usage() {
     let file = machine.home.path().join("ca.pem");
     for (content, why) in [
         ("no certificate", "no certificate; the format must be PEM"),
-        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "BadEncoding"),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "one of its certificates cannot be read"),
         ("-----BEGIN CERTIFICATE-----\nAAAA\n", "one of its certificates is cut off or not PEM"),
     ] {
         std::fs::write(&file, content).unwrap();

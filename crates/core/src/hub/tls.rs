@@ -49,7 +49,8 @@ pub(super) fn check(pem: &[u8]) -> Result<(), String> {
     if own.is_empty() {
         return Err("it has no certificate; the format must be PEM".to_owned());
     }
-    system(own, provider()).map(drop)
+    // The library's own words speak of a peer's certificate.
+    system(own, provider()).map(drop).map_err(|_| "one of its certificates cannot be read".to_owned())
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
