@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use reqwest::{Client, ClientBuilder, NoProxy, Proxy};
+use reqwest::{Client, NoProxy, Proxy};
 use rustls::ClientConfig;
 use tokio::runtime::{Handle, Id};
 
@@ -50,7 +50,7 @@ impl Clients {
         let tls = tls::configuration(config.certificates.as_deref()).map_err(|why| {
             HubError::Setup(format!("{why}; install ca-certificates, or name certificates with SSL_CERT_FILE"))
         })?;
-        let api = client(config, tls::offering(&tls, Offers::Both), |builder| builder)?;
+        let api = client(config, &tls, Offers::Both)?;
         Ok(Clients { tls, api, data: Mutex::default() })
     }
 
@@ -70,7 +70,7 @@ impl Clients {
             return Ok(client);
         }
         // HTTP/1.1 only: over HTTP/2 all parts would share one TCP connection.
-        let any = client(config, tls::offering(&self.tls, Offers::Http1), ClientBuilder::http1_only)?;
+        let any = client(config, &self.tls, Offers::Http1)?;
         let proxied = config.proxies.may_serve_https();
         let https = if proxied { None } else { Some(HttpsClient::new(config, &self.tls)?) };
         let new = Data { any, https };
@@ -82,25 +82,21 @@ impl Clients {
     }
 }
 
-/// A client with this TLS, which `kind` completes.
-fn client(
-    config: &HubConfig,
-    tls: ClientConfig,
-    kind: impl FnOnce(ClientBuilder) -> ClientBuilder,
-) -> Result<Client, HubError> {
+/// A client with this TLS. Over HTTPS it uses the protocols that it offers; over plain HTTP always HTTP/1.1.
+fn client(config: &HubConfig, tls: &ClientConfig, offers: Offers) -> Result<Client, HubError> {
     let setup = |error: reqwest::Error| HubError::Setup(innermost(&error).to_string());
     let mut builder = Client::builder()
         .user_agent(&config.user_agent)
         .connect_timeout(config.timing.connect_timeout)
         .redirect(reqwest::redirect::Policy::none())
         .tcp_nodelay(true)
-        .tls_backend_preconfigured(tls);
-    // The library would read the proxies from the environment by itself.
-    builder = builder.no_proxy();
+        .tls_backend_preconfigured(tls::offering(tls, offers))
+        // The library would read the proxies from the environment by itself.
+        .no_proxy();
     for proxy in proxies(&config.proxies).map_err(setup)? {
         builder = builder.proxy(proxy);
     }
-    kind(builder).build().map_err(setup)
+    builder.build().map_err(setup)
 }
 
 /// The proxies, the most specific first: the first one that fits a URL's scheme is used.
