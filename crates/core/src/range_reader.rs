@@ -306,7 +306,7 @@ mod tests {
         fn fetch(&self, _: Range<u64>) -> BoxFuture<'static, io::Result<Bytes>> {
             let asked = self.0.clone();
             async move {
-                let wait = tokio::time::sleep(std::time::Duration::from_secs(600));
+                let wait = tokio::time::sleep(std::time::Duration::from_mins(10));
                 asked.send(()).unwrap();
                 wait.await;
                 Ok(Bytes::new())
