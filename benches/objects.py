@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
-"""Measures an upload of 2 GiB into an object store:  python3 benches/objects.py [--runs 3] [--built] [--s3rver PROGRAM]
+"""Measures an upload of 2 GiB into an object store:  python3 benches/objects.py [--runs 3] [--built] [--moto | --s3rver PROGRAM]
 
-hfget fetches the files from the loopback Hub and verifies them on the way; `rclone copy` reads them from a folder that is
-filled before. Both upload into a server with Amazon's protocol on this machine, in turn, each time into an empty bucket.
-The server is s3rver, in JavaScript (`npm install s3rver` in a folder; PROGRAM is its node_modules/.bin/s3rver), or else moto, in
-Python, which needs far more time than either program: `server CPU s` shows it. (s3s-fs was tried too: it reads a whole object
-for each range.) For comparison, hfget also fetches the same files to disk. Needs nginx and rclone (Debian: apt-get install
-nginx-light rclone), Rust, the .venv that .ci/run makes, and some 12 GB in /dev/shm. Prints a table; --built uses the programs
-in target/dist, or in $CARGO_TARGET_DIR/dist, and builds nothing.
+hfget fetches the files from the loopback Hub and verifies them on the way. The server has Amazon's protocol and is on this
+machine; each upload goes into an empty bucket. Without an option the server is benches/sink.py, which keeps no large object, so
+the client sets the time. moto (Python) and s3rver (JavaScript: `npm install s3rver` in a folder; PROGRAM is its
+node_modules/.bin/s3rver) keep them, and need far more time than any client: `server CPU s` shows it. With these two, `rclone
+copy` uploads the same from a folder that is filled before. (s3s-fs was tried too: it reads a whole object for each range.)
+
+Usually each request is signed with the SHA-256 of its content. The row "CRC-64" has AWS_UNSIGNED_PAYLOAD and
+AWS_CHECKSUM_ALGORITHM=crc64nvme instead. For comparison, hfget also fetches the same files to disk. Needs nginx, for its rows
+rclone (Debian: apt-get install nginx-light rclone), Rust, for moto the .venv that .ci/run makes, and some 12 GB in /dev/shm.
+Prints a table; --built uses the programs in target/dist, or in $CARGO_TARGET_DIR/dist, and builds nothing.
 """
 
 import argparse
@@ -20,6 +23,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 from registry import make_data
 from run import FULL, HFGET, REPOS, ROOT, WORK, build, measure, start_hub, start_nginx, stat_of
@@ -29,15 +33,18 @@ MOTO = ROOT / ".venv" / "bin" / "moto_server"
 KEY, SECRET = "S3RVER", "S3RVER"
 
 
-def start_store(s3rver: str | None) -> tuple[subprocess.Popen, str]:
-    """Starts a server with one empty bucket."""
+def start_store(arguments: argparse.Namespace, repo: str) -> tuple[subprocess.Popen, str]:
+    """Starts a server with one empty bucket, for an upload of `repo`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    words = [MOTO, "-p", str(port)]
-    if s3rver:
+    words = [sys.executable, Path(__file__).with_name("sink.py"), str(port), REPOS / "org" / repo]
+    if arguments.moto:
+        words = [MOTO, "-p", str(port)]
+    elif arguments.s3rver:
         shutil.rmtree(WORK / "s3rver", ignore_errors=True)
-        words = [s3rver, "-s", "-d", WORK / "s3rver", "-a", "127.0.0.1", "-p", str(port), "--configure-bucket", "bucket"]
+        words = [arguments.s3rver, "-s", "-d", WORK / "s3rver", "-a", "127.0.0.1", "-p", str(port)]
+        words += ["--configure-bucket", "bucket"]
     server = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     for _ in range(200):
@@ -56,17 +63,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--built", action="store_true", help="use the programs that are built already")
-    parser.add_argument("--s3rver", metavar="PROGRAM", help="upload into s3rver instead of moto")
+    store = parser.add_mutually_exclusive_group()
+    store.add_argument("--moto", action="store_true", help="upload into moto")
+    store.add_argument("--s3rver", metavar="PROGRAM", help="upload into s3rver")
     arguments = parser.parse_args()
     if not arguments.built:
         build()
     WORK.mkdir(parents=True, exist_ok=True)
-    if not arguments.s3rver and not MOTO.exists():
+    if arguments.moto and not MOTO.exists():
         sys.exit(f"{MOTO} does not exist: .ci/run installs it")
-    tools = ["hfget --to s3", "hfget to disk", "rclone copy (from a folder)"]
-    if shutil.which("rclone") is None:
-        print("rclone is not installed: its rows are left out")
+    tools = ["hfget --to s3", "hfget --to s3, CRC-64", "hfget to disk", "rclone copy (from a folder)"]
+    # It compares MD5s, which the sink does not compute.
+    if not (arguments.moto or arguments.s3rver) or shutil.which("rclone") is None:
+        print("without rclone: it needs --moto or --s3rver, and must be installed")
         tools.pop()
+    crc64 = {"AWS_UNSIGNED_PAYLOAD": "true", "AWS_CHECKSUM_ALGORITHM": "crc64nvme"}
     make_data()
     nginx = start_nginx()
     hub, endpoint = start_hub(FULL)
@@ -76,7 +87,7 @@ def main() -> None:
             figures = {}
             for turn in range(arguments.runs + 1):
                 for tool in tools:
-                    server, url = start_store(arguments.s3rver)
+                    server, url = start_store(arguments, repo)
                     home = WORK / "home"
                     shutil.rmtree(home, ignore_errors=True)
                     home.mkdir()
@@ -91,8 +102,12 @@ def main() -> None:
                         "AWS_ALLOW_HTTP": "true",
                     }
                     remote = f":s3,provider=Other,env_auth=true,region=us-east-1,endpoint='{url}':bucket/models"
+                    upload = [HFGET, f"org/{repo}", "--all", "-q", "--to", "s3://bucket/models"]
+                    if tool.endswith("CRC-64"):
+                        env |= crc64
                     command = {
-                        "hfget --to s3": [HFGET, f"org/{repo}", "--all", "-q", "--to", "s3://bucket/models"],
+                        "hfget --to s3": upload,
+                        "hfget --to s3, CRC-64": upload,
                         "hfget to disk": [HFGET, f"org/{repo}", "--all", "-q"],
                     }.get(tool, ["rclone", "copy", "-q", REPOS / "org" / repo, remote])
                     try:

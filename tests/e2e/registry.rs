@@ -132,6 +132,7 @@ fn a_registry_with_any_temporary_fault_gets_the_whole_repo() {
         (Place::Put, Kind::SessionLost),
         (Place::Put, Kind::NotKept),
         (Place::ManifestPut, Kind::Status(500, vec![])),
+        (Place::ManifestPut, Kind::DigestRefused),
         (Place::Referrers, Kind::Status(502, vec![])),
     ] {
         for layout in ["image", "modelpack"] {
@@ -181,6 +182,7 @@ fn a_lasting_fault_ends_the_run_and_moves_no_tag() {
         (Place::Put, Kind::DigestRefused, 4, "DIGEST_INVALID"),
         (Place::Put, Kind::NotKept, 4, "does not have it"),
         (Place::ManifestPut, Kind::Status(400, vec![]), 4, "400"),
+        (Place::ManifestPut, Kind::DigestRefused, 4, "DIGEST_INVALID"),
     ] {
         let (machine, registry) = (machine(), Registry::start());
         registry.fault(Fault::new(place, kind.clone()));

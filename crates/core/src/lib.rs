@@ -29,6 +29,7 @@
 //! | `range_reader` | a remote file as one that can be read at any place | how a range is fetched |
 //! | [`progress`] | the events for a watcher | who watches |
 //! | [`finding`] | findings, remedies as data, policy, evidence and the verdict that follows from them | how it is shown |
+//! | `hashing` | hashing files while their bytes come, two with one thread | where bytes come from, what a digest means |
 //! | [`model`] | the nouns: names, digests, listings, families, options; parsed once and then always valid | everything else |
 //!
 //! The library reads no environment variable: [`hub::HubConfig::from_env`], [`session::SourceConfig::from_env`] and
@@ -56,9 +57,11 @@
 //! Structs that will grow are `#[non_exhaustive]`: they are made by their `new` or `default` and changed from there.
 
 pub mod finding;
+mod hashing;
 pub mod hub;
 mod lock;
 pub mod model;
+mod mutex;
 #[cfg_attr(not(feature = "object-store"), path = "object_store/absent.rs")]
 mod object_store;
 mod oci;

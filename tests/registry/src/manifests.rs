@@ -38,6 +38,9 @@ pub(crate) async fn serve(
         let Ok(bytes) = axum::body::to_bytes(body, LIMIT).await else {
             return refuse(413, "MANIFEST_INVALID", "manifest too large");
         };
+        if fault == Some(Kind::DigestRefused) {
+            return refuse(400, "DIGEST_INVALID", "provided digest did not match uploaded content");
+        }
         return put(shared, options, asked, name, reference, bytes);
     }
     if asked.method == "DELETE" {

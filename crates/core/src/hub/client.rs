@@ -5,7 +5,7 @@
 //! token it takes one from the environment, for any server.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{AUTHORIZATION, HeaderMap};
@@ -22,6 +22,7 @@ use super::wire::InfoJson;
 use super::xet::Xet;
 use super::{HubConfig, HubError, Retries};
 use crate::model::{Gated, RepoId, RepoInfo, RepoPath, RepoType, Revision};
+use crate::mutex::lock;
 use crate::progress::{Event, Progress};
 
 /// Everything but what RFC 3986 calls unreserved.
@@ -287,7 +288,7 @@ impl Hub {
     fn pass_on_warnings(&self, headers: &HeaderMap, progress: &dyn Progress) {
         for warning in headers.get_all("x-hf-warning").iter().filter_map(|v| v.to_str().ok()) {
             let (topic, text) = warning.split_once(';').unwrap_or((warning, warning));
-            let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut warned = lock(&self.warned);
             if warned.len() < WARNINGS && warned.insert(topic.trim().to_owned()) {
                 let host = ShownUrl::from(&self.config.endpoint).host().to_owned();
                 progress.event(Event::Notice { text: &format!("{host} says: {}", words(text)) });

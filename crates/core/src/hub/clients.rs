@@ -1,6 +1,6 @@
 //! The HTTP clients of a Hub, and the proxies that they use. Other modules make the requests.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use reqwest::{Client, NoProxy, Proxy};
 use rustls::ClientConfig;
@@ -10,6 +10,7 @@ use super::environment::Proxies;
 use super::https::HttpsClient;
 use super::tls::{self, Offers};
 use super::{HubConfig, HubError};
+use crate::mutex::lock;
 use crate::text::innermost;
 
 /// Which of the clients to use.
@@ -62,7 +63,7 @@ impl Clients {
     /// The clients for bytes that the current runtime uses.
     pub fn data(&self, config: &HubConfig) -> Result<Data, HubError> {
         let own = Handle::try_current().ok().map(|runtime| runtime.id());
-        let mut clients = self.data.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clients = lock(&self.data);
         if let Some(place) = clients.iter().position(|(runtime, _)| *runtime == own) {
             let found = clients.remove(place);
             let client = found.1.clone();

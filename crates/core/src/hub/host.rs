@@ -2,11 +2,13 @@
 //! Requests are made elsewhere.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use url::{Position, Url};
+
+use crate::mutex::lock;
 
 /// The time between two requests to a host that refused some as too many: at first, and at most.
 const SPACING: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
@@ -33,7 +35,7 @@ pub(super) struct HostTable(Mutex<HashMap<String, Arc<Host>>>);
 
 impl HostTable {
     pub fn of(&self, name: &str) -> Arc<Host> {
-        let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hosts = lock(&self.0);
         if let Some(host) = hosts.get(name) {
             return Arc::clone(host);
         }
@@ -42,7 +44,7 @@ impl HostTable {
 
     /// Whether one of them asked for a pause that is not over.
     pub fn any_held(&self) -> bool {
-        let hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let hosts = lock(&self.0);
         hosts.values().any(|host| host.is_held())
     }
 }
@@ -80,7 +82,7 @@ pub(super) enum Hold {
 
 impl Host {
     fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut lock(&self.0))
     }
 
     /// Whether it asked for a pause that is not over.

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, RANGE};
 use reqwest::{Method, Response, StatusCode};
@@ -17,6 +17,7 @@ use super::host::name_of;
 use super::redirect::{REDIRECT_LIMIT, redirect_target};
 use super::{Hub, HubError};
 use crate::model::{Entry, RepoInfo, RepoPath};
+use crate::mutex::lock;
 
 /// A file on the Hub, and the signed URL where it was last found.
 #[derive(Debug)]
@@ -80,11 +81,11 @@ impl Remote {
     }
 
     fn found(&self) -> Located {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.found).clone()
     }
 
     fn remember(&self, found: Located) {
-        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        *lock(&self.found) = found;
     }
 }
 

@@ -1,8 +1,10 @@
 //! How long a run continues without progress, and how slow an answer may be. `retry` decides the pause between two
 //! tries.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
+
+use crate::mutex::lock;
 
 /// The number of bytes that count as progress: a server could send fewer without end.
 const PROGRESS: u64 = 64 << 10;
@@ -36,7 +38,7 @@ pub(super) struct Standing {
 
 impl Patience {
     fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut lock(&self.0))
     }
 
     /// Missing bytes arrived.

@@ -26,7 +26,7 @@ mod url;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -47,6 +47,7 @@ use url::Provider;
 pub use url::{ObjectUrl, ObjectUrlError};
 
 use crate::model::CommitId;
+use crate::mutex::lock;
 pub(crate) use crate::store::{Mark, SnapshotRecord};
 
 /// A request that takes longer is made again. A part has 8 MiB, which takes a while on a slow line.
@@ -162,12 +163,12 @@ impl Objects {
         if matches!(error, ObjectError::NotFound { .. }) {
             return;
         }
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| error.clone());
+        lock(&self.trouble).get_or_insert_with(|| error.clone());
     }
 
     /// Takes the noted error.
     pub(crate) fn take_trouble(&self) -> Option<ObjectError> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.trouble).take()
     }
 
     /// Bytes of an object.

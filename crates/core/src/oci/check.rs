@@ -1,13 +1,17 @@
 //! Reads a whole layer: the digest of its file, the digest of the layer, and whether the layer contains anything else.
 //! The session decides what that means.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 
 use super::contents::Placed;
+use super::hashes::Hashes;
 use super::layout::Form;
 use super::{Content, OciError};
-use crate::model::{Digest, Hashed, Hasher, OciDigest};
+use crate::hashing::Lanes;
+use crate::model::{Hashed, OciDigest};
 
 /// The result of reading a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,22 +27,19 @@ pub(crate) struct LayerRead {
 /// How far a layer was read.
 struct Reading {
     placed: Placed,
-    file: Hasher,
-    layer: Option<Hasher>,
+    hashes: Hashes,
     at: u64,
     framed: bool,
 }
 
 impl Reading {
-    fn new(placed: Placed) -> Self {
-        let file = placed.file.digest.hasher(placed.file.size);
-        // A raw layer is the file itself, so an LFS file's digest is also the layer's.
-        let same = placed.form == Form::Raw && matches!(placed.file.digest, Digest::Sha256(_));
-        Reading { placed, file, layer: (!same).then(Hasher::sha256), at: 0, framed: true }
+    fn new(placed: Placed, lanes: &Arc<Lanes>) -> Self {
+        let hashes = Hashes::new(&placed.form, placed.file.digest, placed.file.size, lanes);
+        Reading { placed, hashes, at: 0, framed: true }
     }
 
     /// Takes the next bytes.
-    fn add(&mut self, bytes: &[u8]) {
+    async fn add(mut self, bytes: Bytes) -> Self {
         let head = self.placed.form.at();
         let end = head + self.placed.file.size;
         // How many of these bytes are before an offset of the layer.
@@ -50,25 +51,12 @@ impl Reading {
             self.framed &= expected.get(..content).is_some_and(|expected| *expected == bytes[..content]);
         }
         self.framed &= bytes[tail..].iter().all(|byte| *byte == 0);
-        let file = &bytes[content..tail];
-        match &mut self.layer {
-            Some(layer) => {
-                layer.update(&bytes[..content]);
-                Hasher::update_two(&mut self.file, file, layer, file);
-                layer.update(&bytes[tail..]);
-            }
-            None => self.file.update(file),
-        }
         self.at += bytes.len() as u64;
+        Reading { hashes: self.hashes.add(bytes, content..tail).await, ..self }
     }
 
-    fn finish(self) -> LayerRead {
-        let file = self.file.finish();
-        let layer = self.layer.map_or(file, Hasher::finish).digest();
-        let layer = match layer {
-            Digest::Sha256(digest) => OciDigest(digest),
-            Digest::GitBlob(_) => unreachable!("a layer that is hashed by a file's hasher is one of SHA-256"),
-        };
+    async fn finish(self) -> LayerRead {
+        let (file, layer) = self.hashes.finish().await;
         LayerRead { file, layer, framed: self.framed }
     }
 }
@@ -80,16 +68,17 @@ impl Reading {
 pub(crate) async fn read_layer(
     content: &dyn Content,
     placed: &Placed,
+    lanes: &Arc<Lanes>,
     seen: impl Fn(u64),
 ) -> Result<LayerRead, OciError> {
-    let mut reading = Reading::new(placed.clone());
     let size = placed.layer_size();
+    let mut reading = Reading::new(placed.clone(), lanes);
     if size > 0 {
         let mut stream = content.open_blob(&placed.layer, 0..size).await?;
         while let Some(bytes) = stream.next().await {
             let bytes = bytes?;
             seen(bytes.len() as u64);
-            reading = add(reading, bytes).await;
+            reading = reading.add(bytes).await;
         }
     }
     if reading.at != size {
@@ -97,25 +86,14 @@ pub(crate) async fn read_layer(
         let place = format!("{}@{}", content.shown(), placed.layer);
         return Err(OciError::Failed { place, why, again: true, after: None });
     }
-    Ok(reading.finish())
-}
-
-/// Hashes on a thread for blocking work.
-async fn add(mut reading: Reading, bytes: Bytes) -> Reading {
-    let work = move || {
-        reading.add(&bytes);
-        reading
-    };
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
+    Ok(reading.finish().await)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::lock::LockedFile;
+    use crate::model::Hasher;
     use crate::oci::{OciLayout, zeros};
 
     fn placed(content: &[u8], layout: OciLayout) -> (Placed, Vec<u8>) {
@@ -139,18 +117,20 @@ mod tests {
         (Placed { file, layer: OciDigest::of(&layer), form }, layer)
     }
 
-    fn read(placed: &Placed, layer: &[u8], piece: usize) -> LayerRead {
-        let mut reading = Reading::new(placed.clone());
-        layer.chunks(piece).for_each(|bytes| reading.add(bytes));
-        reading.finish()
+    async fn read(placed: &Placed, layer: &[u8], piece: usize) -> LayerRead {
+        let mut reading = Reading::new(placed.clone(), &Arc::default());
+        for bytes in layer.chunks(piece) {
+            reading = reading.add(Bytes::copy_from_slice(bytes)).await;
+        }
+        reading.finish().await
     }
 
-    #[test]
-    fn a_layer_of_one_file_is_that_file_and_its_digest_however_it_is_cut() {
+    #[tokio::test]
+    async fn a_layer_of_one_file_is_that_file_and_its_digest_however_it_is_cut() {
         for layout in [OciLayout::Image, OciLayout::ModelPack] {
             let (placed, layer) = placed(&[9; 1300], layout);
             for piece in [1, 7, 511, 512, 513, 4096] {
-                let found = read(&placed, &layer, piece);
+                let found = read(&placed, &layer, piece).await;
                 assert_eq!(found.file.digest(), placed.file.digest);
                 assert_eq!(found.layer, placed.layer);
                 assert!(found.framed);
@@ -158,19 +138,29 @@ mod tests {
         }
     }
 
-    #[test]
-    fn any_other_byte_around_the_file_is_reported() {
+    #[tokio::test]
+    async fn any_other_byte_around_the_file_is_reported() {
         let (placed, layer) = placed(&[9; 1300], OciLayout::Image);
         for at in [0, 100, 511, 512 + 1300, layer.len() - 1] {
             let mut other = layer.clone();
             other[at] ^= 1;
-            let found = read(&placed, &other, 700);
+            let found = read(&placed, &other, 700).await;
             assert!(!found.framed, "byte {at}");
             assert_eq!(found.file.digest(), placed.file.digest, "the file itself is right");
             assert_ne!(found.layer, placed.layer);
         }
         let mut other = layer;
         other[600] ^= 1;
-        assert_ne!(read(&placed, &other, 700).file.digest(), placed.file.digest);
+        assert_ne!(read(&placed, &other, 700).await.file.digest(), placed.file.digest);
+    }
+
+    #[tokio::test]
+    async fn a_changed_byte_of_a_raw_layer_changes_both_digests() {
+        let (placed, mut layer) = placed(&[9; 1300], OciLayout::ModelPack);
+        layer[600] ^= 1;
+        let found = read(&placed, &layer, 700).await;
+        assert_eq!(found.layer, OciDigest::of(&layer));
+        assert_ne!(found.file.digest(), placed.file.digest);
+        assert_ne!(found.layer, placed.layer);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
@@ -17,6 +17,7 @@ use super::manifest::{Descriptor, INDEX, Index, Manifest};
 use super::{Content, ManifestName, OciError};
 use crate::lock::{Lock, LockedFile, LockedRepo};
 use crate::model::{Digest, OciDigest, Options, RepoPath};
+use crate::mutex::lock;
 use crate::range_reader::{BlockReader, Ranges};
 use crate::text::printable;
 use crate::verify::{Far, ReadSeek};
@@ -213,13 +214,13 @@ pub(crate) struct Trouble(Mutex<Option<OciError>>);
 impl Trouble {
     fn note(&self, error: &OciError) {
         if !matches!(error, OciError::NotFound { .. }) {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| error.clone());
+            lock(&self.0).get_or_insert_with(|| error.clone());
         }
     }
 
     /// Takes the error out.
     pub fn take(&self) -> Option<OciError> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.0).take()
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -16,6 +16,7 @@ use super::local::{self, BLOBS, INDEX_FILE, LAYOUT, LAYOUT_FILE, at, blocking};
 use super::manifest::{Descriptor, Index};
 use super::{Blobstream, Body, Content, Got, MANIFEST_LIMIT, ManifestName, OciError, Push, PushDigest};
 use crate::model::OciDigest;
+use crate::mutex::lock;
 use crate::platform::{read_exact_at, write_all_at};
 use crate::store::{self, StoreError, Temporary, open_regular, take_briefly, write_whole};
 use crate::text::printable;
@@ -52,7 +53,7 @@ impl Folder {
     }
 
     fn new_one<T>(&self, work: impl FnOnce(&mut Option<New>) -> T) -> T {
-        work(&mut self.new.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut lock(&self.new))
     }
 
     fn blob(&self, digest: &OciDigest) -> PathBuf {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use futures_util::stream::{self, StreamExt as _};
 
@@ -11,6 +11,7 @@ use super::places::FilePlace;
 use super::{Prepared, Session};
 use crate::finding::{Finding, Remedy, Severity};
 use crate::model::{Family, RepoPath, WeightIndex, WeightSet};
+use crate::mutex::lock;
 use crate::verify::{self, CompactTable, Names};
 
 /// Below this size in bytes, fetching is quicker than asking.
@@ -83,7 +84,7 @@ impl Session {
                     if source.failed {
                         return None;
                     }
-                    let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut names = lock(&names);
                     Some((path, (table.map(|table| CompactTable::new(table, &mut names)), findings)))
                 };
                 on_its_own_thread(work).await?
@@ -98,7 +99,7 @@ impl Session {
             let mut findings: Vec<Finding> = tables.iter().flat_map(|(_, (_, findings))| findings.clone()).collect();
             let by_path: BTreeMap<&RepoPath, Option<&CompactTable>> =
                 tables.iter().map(|(path, (table, _))| (path, table.as_ref())).collect();
-            let names = names.lock().unwrap_or_else(PoisonError::into_inner);
+            let names = lock(&names);
             match &index {
                 Some((path, index)) => {
                     findings.extend(verify::coverage_of(&set, Some((path, index)), &names, &by_path));

@@ -27,6 +27,7 @@ impl Session {
             limiter: self.config.fetch.limit_rate.map(Limiter::new),
             progress: Arc::clone(&self.progress),
             space: Space::new(self.config.fetch.connections, part),
+            lanes: Arc::default(),
         }))
     }
 

@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 use std::fs::{self, TryLockError};
 use std::path::Path;
-use std::sync::PoisonError;
 use std::time::{Duration, SystemTime};
 
 use super::lock::FileLock;
 use super::within::{Folder, TEMPORARY};
 use super::{Store, StoreError, writer};
 use crate::model::{Digest, RepoId, RepoType};
+use crate::mutex::lock;
 use crate::platform::{Access, Create, FileKind};
 
 /// A leftover of an earlier run: a partial file, a journal without one, or a temporary file.
@@ -92,7 +92,7 @@ impl Store {
         let Ok(Some(folder)) = self.layout.find_partials() else { return };
         // Threads that still write for a run that has just ended need a moment to release their files.
         for _ in 0..LET_GO_TRIES {
-            if self.busy.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            if lock(&self.busy).is_empty() {
                 break;
             }
             std::thread::sleep(LET_GO_PAUSE);

@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 use std::fs::{File, TryLockError};
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::StoreError;
 use super::within::Folder;
 use crate::model::Digest;
+use crate::mutex::lock;
 use crate::platform::{Access, Create, Why, cannot_lock, let_others_lock, look_at_file, why};
 
 /// The pause before another try to take a lock that is held for a moment, and the number of pauses: ten seconds
@@ -31,7 +32,7 @@ pub(crate) struct FileLock {
 
 impl Drop for FileLock {
     fn drop(&mut self) {
-        self.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.digest);
+        lock(&self.busy).remove(&self.digest);
     }
 }
 
@@ -56,7 +57,7 @@ impl FileLock {
     /// Continues without the locks: the partial then belongs to this process alone. `None` if this process works on it
     /// already.
     pub(super) fn without(digest: Digest, busy: &Busy) -> Option<FileLock> {
-        if !busy.lock().unwrap_or_else(PoisonError::into_inner).insert(digest) {
+        if !lock(busy).insert(digest) {
             return None;
         }
         Some(FileLock { files: Vec::new(), sure: false, digest, busy: Arc::clone(busy) })

@@ -32,7 +32,7 @@ mod writer;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 #[cfg(feature = "object-store")]
 pub(crate) use cache::folder_name;
@@ -55,6 +55,7 @@ pub(crate) use within::Folder;
 
 use crate::finding::{Evidence, Outcome, Stamp};
 use crate::model::{CommitId, Digest, Entry, Presence, RepoId, RepoPath, RepoType, Revision};
+use crate::mutex::lock;
 use layout::{Kind, Layout};
 use record::DigestRecord;
 use way::Ways;
@@ -201,7 +202,7 @@ impl Store {
     }
 
     fn seen(&self) -> MutexGuard<'_, HashMap<String, Stamp>> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.seen)
     }
 
     /// Takes the file's lock; `None` if another process holds it.
@@ -216,7 +217,7 @@ impl Store {
     }
 
     fn known_wrong(&self, key: &str) -> Option<Stamp> {
-        self.wrong.lock().unwrap_or_else(PoisonError::into_inner).get(key).copied()
+        lock(&self.wrong).get(key).copied()
     }
 
     /// Treats content as absent from now on, as long as it has this `stamp`, because its bytes proved wrong. The file
@@ -224,7 +225,7 @@ impl Store {
     pub(crate) fn reject(&self, commit: &CommitId, entry: &Entry, stamp: Option<Stamp>) {
         let place = self.layout.place(commit, entry);
         if let Some(stamp) = stamp.or_else(|| self.layout.stamp(&place.path).ok().flatten()) {
-            self.wrong.lock().unwrap_or_else(PoisonError::into_inner).insert(place.key, stamp);
+            lock(&self.wrong).insert(place.key, stamp);
         }
     }
 
@@ -290,7 +291,7 @@ impl Store {
         self.note(&place, entry, &stamp)?;
         if matches!(&self.layout.kind, Kind::Local { .. }) {
             let now = self.layout.stamp(&place.path)?;
-            self.free.lock().unwrap_or_else(PoisonError::into_inner).entry(place.key).and_modify(|seen| *seen = now);
+            lock(&self.free).entry(place.key).and_modify(|seen| *seen = now);
         }
         Ok(place.path)
     }

@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::Path;
-use std::sync::PoisonError;
 
 use super::layout::{Kind, Noted};
 use super::way::Ways;
 use super::{Store, StoreError, disk};
 use crate::finding::Stamp;
 use crate::model::{CommitId, Digest, Entry, GitOid, RepoPath};
+use crate::mutex::lock;
 use crate::platform::{FileKind, Stat, look_at};
 
 /// The first bytes of a git-lfs pointer.
@@ -76,7 +76,7 @@ impl Store {
     /// From now on a file may be replaced only if it still has the stamp in `seen`, which has the names and stamps of
     /// entries.
     pub(crate) fn replace_only(&self, seen: impl IntoIterator<Item = (RepoPath, Option<Stamp>)>) {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = lock(&self.free);
         free.extend(seen.into_iter().map(|(path, stamp)| (path.as_str().to_owned(), stamp)));
     }
 
@@ -84,7 +84,7 @@ impl Store {
     /// meanwhile has the same content.
     pub(super) fn check_free(&self, entry: &Entry) -> Result<(), StoreError> {
         let Kind::Local { root } = &self.layout.kind else { return Ok(()) };
-        let seen = self.free.lock().unwrap_or_else(PoisonError::into_inner).get(entry.path.as_str()).copied();
+        let seen = lock(&self.free).get(entry.path.as_str()).copied();
         let Some(seen) = seen else { return Ok(()) };
         let at = entry.path.under(root);
         let now = look(&at)?;

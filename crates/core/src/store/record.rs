@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,7 @@ use super::StoreError;
 use super::within::Folder;
 use crate::finding::{Outcome, Stamp};
 use crate::model::Digest;
+use crate::mutex::lock;
 use crate::platform::{Access, Create, Why, why};
 
 /// The most bytes of a record that are read. A million files with long names take less.
@@ -151,7 +152,7 @@ impl DigestRecord {
     }
 
     fn state(&self) -> MutexGuard<'_, Option<State>> {
-        let mut guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guard = lock(&self.state);
         guard.get_or_insert_with(|| State::read(&self.root, &self.below, self.limit));
         guard
     }

@@ -1,9 +1,11 @@
 //! A limit of the rate of bytes for the whole process: callers wait.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::mutex::lock;
 
 /// Hands out bytes at a rate; a tenth of a second's worth may be taken at once.
 pub(crate) struct Limiter {
@@ -27,7 +29,7 @@ impl Limiter {
         #[allow(clippy::cast_precision_loss)]
         let cost = Duration::from_secs_f64(n as f64 / self.rate);
         let until = {
-            let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut paid = lock(&self.paid);
             let now = Instant::now();
             let burst = Duration::from_millis(100);
             *paid = (*paid).max(now.checked_sub(burst).unwrap_or(now)) + cost;

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use bytes::Bytes;
 
 use super::room::{Room, Space};
+use crate::hashing::{Lane, Lanes};
 use crate::hub::{HubError, ShownUrl};
 use crate::model::{Entry, RepoInfo, RepoPath};
 use crate::platform::read_exact_at;
@@ -27,6 +28,8 @@ pub(crate) struct Supply {
     /// The files that this machine has already, by path. Their bytes are hashed like all others.
     pub nearby: HashMap<RepoPath, Nearby>,
     pub space: Space,
+    /// The threads that hash the files.
+    pub lanes: Arc<Lanes>,
 }
 
 /// The bytes of a file that this machine may have already: in a file of its own, or within another one.
@@ -89,6 +92,11 @@ struct Trouble {
 }
 
 impl Fetcher {
+    /// A hasher of the file, beside those of other files.
+    pub fn lane(&self) -> Lane {
+        Lane::new(&self.supply.lanes, self.entry.digest(), self.entry.size)
+    }
+
     /// Bytes that came from endpoints.
     pub fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)

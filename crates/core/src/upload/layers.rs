@@ -5,7 +5,7 @@
 //! Each byte goes into two hashes: that of the file, which must match the listing, and that of the layer, which is its
 //! name. If the file does not match, the last bytes are not sent.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -16,8 +16,9 @@ use super::fetch::{Fetcher, Supply};
 use super::task::Task;
 use crate::finding::Finding;
 use crate::hub::HubError;
-use crate::model::{Digest, Entry, Hashed, Hasher, OciDigest};
-use crate::oci::{Body, Content, Form, OciError, OciLayout, Push, PushDigest, zeros};
+use crate::model::{Digest, Entry, Hashed, OciDigest};
+use crate::mutex::lock;
+use crate::oci::{Body, Content, Form, Hashes, OciError, OciLayout, Push, PushDigest, zeros};
 use crate::progress::Event;
 use crate::transfer::{integrity_finding, mismatch_finding};
 
@@ -84,29 +85,6 @@ enum Try {
     Failed(OciError),
 }
 
-/// The file's hash, and the layer's if that differs.
-struct Hashes {
-    file: Hasher,
-    layer: Option<Hasher>,
-}
-
-impl Hashes {
-    /// Adds bytes of the file, off the async threads.
-    async fn add(mut self, bytes: Bytes) -> Self {
-        let work = move || {
-            match &mut self.layer {
-                Some(layer) => Hasher::update_two(&mut self.file, &bytes, layer, &bytes),
-                None => self.file.update(&bytes),
-            }
-            self
-        };
-        match tokio::task::spawn_blocking(work).await {
-            Ok(done) => done,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
-    }
-}
-
 impl Layers {
     /// Pushes one file. `number`: its number among the announced blobs.
     ///
@@ -162,44 +140,31 @@ impl LayerPush {
     }
 
     fn note(&self, found: Result<Hashed, Trouble>) {
-        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+        *lock(&self.found) = Some(found);
     }
 
     fn hashes(&self) -> Hashes {
-        let file = self.entry().digest().hasher(self.entry().size);
-        let layer = match (&self.form, self.entry().digest()) {
-            // The file's own digest is the layer's.
-            (Form::Raw, Digest::Sha256(_)) => None,
-            (Form::Raw, Digest::GitBlob(_)) => Some(Hasher::sha256()),
-            (Form::Tar(framing), _) => {
-                let mut hasher = Hasher::sha256();
-                hasher.update(&framing.head);
-                Some(hasher)
-            }
-        };
-        Hashes { file, layer }
+        Hashes::new(&self.form, self.entry().digest(), self.entry().size, &self.fetcher.supply.lanes)
     }
 
-    /// Compares the file with the listing, and computes the layer's digest. Returns the layer's bytes after the file.
-    fn end(&self, hashes: Hashes) -> Result<Bytes, Trouble> {
-        let hashed = hashes.file.finish();
+    /// The layer's bytes before and after the file.
+    fn around(&self) -> (Bytes, Bytes) {
+        match &self.form {
+            Form::Raw => (Bytes::new(), Bytes::new()),
+            Form::Tar(framing) => (framing.head.clone().into(), zeros(framing.tail).into()),
+        }
+    }
+
+    /// Compares the file with the listing, and keeps the layer's digest.
+    async fn end(&self, hashes: Hashes) -> Result<(), Trouble> {
+        let (hashed, layer) = hashes.finish().await;
         if hashed.digest() != self.entry().digest() {
             return Err(Trouble::Differs(hashed.digest()));
         }
-        let tail = match &self.form {
-            Form::Raw => Vec::new(),
-            Form::Tar(framing) => zeros(framing.tail),
-        };
-        let layer = hashes.layer.map(|mut layer| {
-            layer.update(&tail);
-            layer.finish().digest()
-        });
-        if let Digest::Sha256(digest) = layer.unwrap_or(hashed.digest()) {
-            // Each push has its own cell.
-            let _ = self.digest.set(OciDigest(digest));
-        }
+        // Each push has its own cell.
+        let _ = self.digest.set(layer);
         self.note(Ok(hashed));
-        Ok(tail.into())
+        Ok(())
     }
 
     async fn attempt(self: &Arc<Self>, content: &dyn Content, number: usize) -> Try {
@@ -216,7 +181,7 @@ impl LayerPush {
         };
         let digest = known.map_or_else(|| PushDigest::After(Arc::clone(&self.digest)), PushDigest::Before);
         let pushed = content.push_blob(Push { size, digest, number: Some(number), body }).await;
-        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let found = lock(&self.found).take();
         match (pushed, found) {
             // The stream's own error is the reason of the failed push, whatever error the registry's client returns.
             (_, Some(Err(trouble))) => Try::Stopped(trouble),
@@ -229,19 +194,16 @@ impl LayerPush {
     /// A file of one part: fetches, hashes and pushes it as a whole.
     async fn whole(&self) -> Result<Body, Trouble> {
         let size = self.entry().size;
-        let (head, tail) = match &self.form {
-            Form::Raw => ([].as_slice(), 0),
-            Form::Tar(framing) => (framing.head.as_slice(), usize::try_from(framing.tail).unwrap_or_default()),
-        };
-        let mut room = self.fetcher.supply.space.room(size, head.len() + tail).await;
+        let (head, tail) = self.around();
+        let mut room = self.fetcher.supply.space.room(size, head.len() + tail.len()).await;
         // The bytes around the file are written first.
         room.fill(0);
         if let Some(place) = room.get_mut(..head.len()) {
-            place.copy_from_slice(head);
+            place.copy_from_slice(&head);
         }
         let layer = self.fetcher.fetch(0..size, room, head.len()).await.map_err(Trouble::Hub)?;
-        let hashes = self.hashes().add(layer.slice(head.len()..layer.len() - tail)).await;
-        self.end(hashes)?;
+        let file = head.len()..layer.len() - tail.len();
+        self.end(self.hashes().add(layer.clone(), file).await).await?;
         Ok(Body::Whole(layer))
     }
 
@@ -254,10 +216,11 @@ impl LayerPush {
             None => return Ok(Body::Whole(Bytes::new())),
         };
         let parts = stream::iter([Ok(first)]).chain(parts);
-        let hashes = self.hashes();
-        let state = Some((Arc::clone(self), parts.boxed(), hashes, 0u64));
+        let (head, tail) = self.around();
+        let hashes = self.hashes().add(head.clone(), 0..0).await;
+        let state = Some((Arc::clone(self), parts.boxed(), tail, hashes, 0u64));
         let sent = stream::unfold(state, |state| async move {
-            let (file, mut parts, hashes, passed) = state?;
+            let (file, mut parts, tail, hashes, passed) = state?;
             let bytes = match parts.next().await? {
                 Ok(bytes) => bytes,
                 Err(error) => {
@@ -265,25 +228,22 @@ impl LayerPush {
                     return Some((vec![Err(OciError::Stopped)], None));
                 }
             };
-            let hashes = hashes.add(bytes.clone()).await;
+            let hashes = hashes.add(bytes.clone(), 0..bytes.len()).await;
             let passed = passed + bytes.len() as u64;
             if passed < file.entry().size {
-                return Some((vec![Ok(bytes)], Some((file, parts, hashes, passed))));
+                return Some((vec![Ok(bytes)], Some((file, parts, tail, hashes, passed))));
             }
             // The last bytes are sent only after the whole file matched.
-            match file.end(hashes) {
-                Ok(tail) if tail.is_empty() => Some((vec![Ok(bytes)], None)),
-                Ok(tail) => Some((vec![Ok(bytes), Ok(tail)], None)),
+            match file.end(hashes.add(tail.clone(), 0..0).await).await {
+                Ok(()) if tail.is_empty() => Some((vec![Ok(bytes)], None)),
+                Ok(()) => Some((vec![Ok(bytes), Ok(tail)], None)),
                 Err(trouble) => {
                     file.note(Err(trouble));
                     Some((vec![Err(OciError::Stopped)], None))
                 }
             }
         });
-        let head = match &self.form {
-            Form::Raw => None,
-            Form::Tar(framing) => Some(Ok(Bytes::from(framing.head.clone()))),
-        };
+        let head = (!head.is_empty()).then_some(Ok(head));
         Ok(Body::Stream(stream::iter(head).chain(sent.flat_map(stream::iter)).fuse().boxed()))
     }
 

@@ -15,7 +15,7 @@ use object_store::multipart::PartId;
 use super::PART;
 use super::fetch::{Fetcher, Supply};
 use super::journal::{self, Journal};
-use super::task::{Task, hash};
+use super::task::Task;
 use crate::finding::Finding;
 use crate::hub::HubError;
 use crate::model::{Digest, Entry, Hashed};
@@ -91,10 +91,10 @@ pub(super) struct UploadFile {
     taken: AtomicBool,
 }
 
-/// A part that was fetched and hashed.
+/// A part that was fetched.
 struct UploadPart {
     number: usize,
-    /// They keep their room in memory until the store has them.
+    /// They keep their room in memory until the store has them and they are hashed.
     bytes: Bytes,
 }
 
@@ -167,8 +167,9 @@ impl UploadFile {
         let room = self.upload.supply.space.room(self.entry().size, 0).await;
         self.fetcher.started(0);
         let bytes = self.fetcher.fetch(0..self.entry().size, room, 0).await?;
-        let hasher = hash(self.entry().digest().hasher(self.entry().size), bytes.clone()).await;
-        let hashed = hasher.finish();
+        let mut lane = self.fetcher.lane();
+        lane.push(bytes.clone()).await;
+        let hashed = lane.finish().await;
         if hashed.digest() != self.entry().digest() {
             return Ok(Stored::Differs(hashed.digest()));
         }
@@ -221,15 +222,16 @@ impl UploadFile {
         let Progressed { id, part_size, mut parts } = from;
         // Parts of an earlier run did not go through this run's hash, and no note can replace that.
         let resumed = !parts.is_empty();
-        let hasher = self.entry().digest().hasher(self.entry().size);
         let size = self.entry().size;
         let range = move |n: usize| {
             (n as u64).saturating_mul(part_size).min(size)..((n as u64 + 1).saturating_mul(part_size)).min(size)
         };
         let count = usize::try_from(size.div_ceil(part_size)).unwrap_or(usize::MAX);
         self.fetcher.started(range(parts.len()).start);
-        let mut whole = hasher.clone();
         let id: Arc<str> = id.into();
+        // One part after another goes into it, and after the last one its digest is needed: so the stream of parts only borrows
+        // it, one part at a time.
+        let lane = tokio::sync::Mutex::new((!resumed).then(|| self.fetcher.lane()));
         let fetched = stream::iter(parts.len()..count)
             .then(|number| async move {
                 // In order, so that the part that is hashed next always has its room.
@@ -241,33 +243,28 @@ impl UploadFile {
             })
             .map(|(number, task)| async move { Ok::<_, UploadError>((number, task.join().await?)) })
             .buffered(WIDTH);
-        let hashed = stream::unfold(Some((Box::pin(fetched), hasher)), |state| async move {
-            let (mut fetched, hasher) = state?;
-            match fetched.next().await? {
-                Ok((number, bytes)) => {
-                    let hasher = if resumed { hasher } else { hash(hasher, bytes.clone()).await };
-                    let part = UploadPart { number, bytes };
-                    // The last part has the digest of the whole file.
-                    Some((Ok((part, hasher.clone())), Some((fetched, hasher))))
-                }
-                Err(error) => Some((Err(error), None)),
+        let hashing = fetched.then(|part| async {
+            let (number, bytes) = part?;
+            if let Some(lane) = &mut *lane.lock().await {
+                lane.push(bytes.clone()).await;
             }
+            Ok(UploadPart { number, bytes })
         });
-        let uploaded = hashed
-            .map(|part| {
+        let uploaded = hashing
+            .map(|part: Result<UploadPart, UploadError>| {
                 let (file, id) = (Arc::clone(self), Arc::clone(&id));
                 async move {
-                    let (part, hasher) = part?;
+                    let part = part?;
                     let task = Task::spawn(async move { file.put_part(&id, part).await });
-                    Ok::<_, UploadError>((task.join().await?, hasher))
+                    task.join().await
                 }
             })
             .buffered(WIDTH);
-        let mut uploaded = std::pin::pin!(uploaded);
+        let mut uploaded = Box::pin(uploaded);
         let mut unnoted = 0;
         while let Some(done) = uploaded.next().await {
-            let (part, hasher) = match done {
-                Ok(done) => done,
+            let part = match done {
+                Ok(part) => part,
                 Err(error) => {
                     // The next run continues from here. A failure to note that is not reported: the upload has an error
                     // already.
@@ -283,9 +280,13 @@ impl UploadFile {
                 self.note(&id, part_size, &parts).await?;
                 unnoted = 0;
             }
-            whole = hasher;
         }
-        self.finish(&id, parts, (!resumed).then(|| whole.finish())).await
+        drop(uploaded);
+        let hashed = match lane.into_inner() {
+            Some(lane) => Some(lane.finish().await),
+            None => None,
+        };
+        self.finish(&id, parts, hashed).await
     }
 
     /// Joins the parts to an object. `actual`: the digest of all parts; `None` if an earlier run uploaded some.
@@ -326,11 +327,11 @@ impl UploadFile {
         let (objects, key) = (&self.upload.objects, self.key());
         let Some(mark) = objects.mark(&key).await? else { return Ok(None) };
         let (_, mut bytes) = objects.stream(&key, 0..mark.size).await?;
-        let mut hasher = self.entry().digest().hasher(self.entry().size);
+        let mut lane = self.fetcher.lane();
         while let Some(chunk) = bytes.next().await {
-            hasher = hash(hasher, chunk?).await;
+            lane.push(chunk?).await;
         }
-        let hashed = hasher.finish();
+        let hashed = lane.finish().await;
         if hashed.digest() != self.entry().digest() {
             return Ok(Some(Stored::Differs(hashed.digest())));
         }

@@ -2,11 +2,12 @@
 //! of megabytes to many threads keeps about as much memory in reserve. `fetch` fills the buffers.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::mutex::lock;
 use crate::platform::PageBuffer;
 
 /// Blocks of fewer bytes are left to the allocator.
@@ -55,7 +56,7 @@ impl Space {
             0..SMALL => PageBuffer::new(length),
             _ if length > usual => PageBuffer::new(length),
             _ => {
-                let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                let spare = lock(&self.spare).pop();
                 spare.unwrap_or_else(|| PageBuffer::new(usual))
             }
         };
@@ -93,7 +94,7 @@ impl AsRef<[u8]> for Room {
 impl Drop for Room {
     fn drop(&mut self) {
         // The buffer is returned first: the next one with a permit finds it.
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner).extend(self.buffer.take());
+        lock(&self.spare).extend(self.buffer.take());
         self.permit.take();
     }
 }

@@ -5,10 +5,11 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use hfget_formats::ReadSeek;
 
+use crate::mutex::lock;
 use crate::platform::patiently;
 
 /// A file that is not on a disk of this machine. Its methods block.
@@ -76,7 +77,7 @@ pub struct Unread(Arc<Mutex<Option<(PathBuf, io::Error)>>>);
 impl Unread {
     /// Takes the noted error.
     pub(crate) fn take(&self) -> Option<(PathBuf, io::Error)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.0).take()
     }
 
     fn note(&self, path: &Path, error: &io::Error) {
@@ -85,7 +86,7 @@ impl Unread {
         let absent = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory, io::ErrorKind::Interrupted];
         if of_the_disk && !absent.contains(&error.kind()) {
             let again = error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert((path.to_path_buf(), again));
+            lock(&self.0).get_or_insert((path.to_path_buf(), again));
         }
     }
 

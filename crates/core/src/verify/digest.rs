@@ -1,13 +1,14 @@
 //! Checks the digests of files, many at once. Other modules check the content.
 
 use std::io::{self, Read};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use super::content::open_local;
 use super::{Content, SubjectFile, two, xet};
 use crate::finding::{Code, Evidence, Finding, Outcome, Proof, Stamp};
 use crate::model::{Digest, Hashed};
+use crate::mutex::lock;
 use crate::platform::look_through;
 use crate::progress::{Event, Progress};
 
@@ -93,7 +94,7 @@ pub(super) fn check(
                 while let Some(turn) = turns.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let turn_files: Vec<&SubjectFile> = turn.iter().map(|at| &files[*at]).collect();
                     for (at, seen) in turn.iter().zip(check_turn(&turn_files, progress)) {
-                        let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                        let mut shared = lock(&shared);
                         let (outcome, proofs) = &mut *shared;
                         outcome.bytes_hashed += seen.bytes;
                         outcome.findings.extend(seen.finding);

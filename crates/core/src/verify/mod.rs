@@ -35,6 +35,7 @@ use self::problems::found;
 use self::table::{content_table, reader};
 use crate::finding::{Code, Evidence, Expectation, Finding, Origin, Outcome, Severity};
 use crate::model::{Digest, Family, Purpose, RepoPath, WeightIndex, WeightSet, XetHash};
+use crate::mutex::lock;
 use crate::progress::Progress;
 use hfget_formats::registry::Format;
 use hfget_formats::{complaint, gguf, onnx, saved_model, tf_checkpoint, torch};
@@ -183,10 +184,10 @@ fn check_weights(
                 while let Some(path) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let (table, findings) = read_weights(local[path], path, set, subject);
                     // Keep only the compact table: full tables of a million tensors would take too much memory at once.
-                    let mut names = names.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut names = lock(&names);
                     let compact = table.map(|table| CompactTable::new(table, &mut names));
                     drop(names);
-                    read.lock().unwrap_or_else(PoisonError::into_inner).insert(*path, (compact, findings));
+                    lock(&read).insert(*path, (compact, findings));
                 }
             });
         }

@@ -14,6 +14,7 @@ use super::table::reader;
 use super::{Subject, SubjectFile, Unread};
 use crate::finding::Finding;
 use crate::model::RepoPath;
+use crate::mutex::lock;
 
 /// Checks every file that is `sound` and that the reader of torch files has not judged.
 pub(super) fn all(subject: &Subject, sound: &(dyn Fn(&RepoPath) -> bool + Sync), threads: usize) -> Vec<Finding> {
@@ -29,7 +30,7 @@ pub(super) fn all(subject: &Subject, sound: &(dyn Fn(&RepoPath) -> bool + Sync),
             scope.spawn(|| {
                 while let Some(file) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let findings = scan(file, &subject.unread);
-                    found.lock().unwrap_or_else(PoisonError::into_inner).extend(findings);
+                    lock(&found).extend(findings);
                 }
             });
         }

@@ -16,6 +16,7 @@ use xet_core_structures::merklehash::{MerkleHash, compute_data_hash, file_hash};
 use xet_data::deduplication::Chunker;
 
 use super::{XetContent, XetHash};
+use crate::mutex::lock;
 use crate::platform::{PAGE, PageBuffer};
 
 /// The bytes that one thread divides: many enough that few bytes are divided twice.
@@ -75,7 +76,7 @@ fn guess(content: &XetContent<'_>, threads: usize, segment: u64, most: usize) ->
                 return Err(error);
             }
             found.fetch_add(list.len(), Ordering::Relaxed);
-            *place.lock().unwrap_or_else(PoisonError::into_inner) = list;
+            *lock(place) = list;
         }
     };
     std::thread::scope(|scope| {

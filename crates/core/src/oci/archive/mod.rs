@@ -10,7 +10,7 @@ use std::fmt;
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -19,6 +19,7 @@ use futures_util::future::BoxFuture;
 use self::left::LeftOver;
 use self::writer::{Writer, blob_name, head_size};
 use crate::model::OciDigest;
+use crate::mutex::lock;
 use crate::oci::contents::parse_index;
 use crate::oci::local::{self, INDEX_FILE, at, blocking};
 use crate::oci::manifest::{Descriptor, Index};
@@ -74,7 +75,7 @@ impl Archive {
     }
 
     fn state<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
-        work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut lock(&self.state))
     }
 
     fn place(&self, what: &dyn fmt::Display) -> String {

@@ -6,7 +6,7 @@
 //! that asked for it and to no other host.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use http_auth::ChallengeParser;
@@ -18,6 +18,7 @@ use url::Url;
 use super::keyring::{Credential, Keyring};
 use super::wire::is_loopback;
 use crate::hub::{Http, HubError, ShownUrl, Via, asked_wait, is_passing};
+use crate::mutex::lock;
 use crate::oci::OciError;
 use crate::text::keep_secret;
 
@@ -113,10 +114,6 @@ impl Pass {
             Pass::Password(user, secret) => request.basic_auth(user, Some(secret)),
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Auth {

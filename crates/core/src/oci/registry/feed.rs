@@ -3,7 +3,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use futures_util::{Stream, StreamExt as _, stream};
 use url::Url;
 
 use crate::hub::HubError;
+use crate::mutex::lock;
 use crate::oci::{Blobstream, OciError};
 
 /// The time between two checks whether the registry takes bytes.
@@ -57,7 +58,7 @@ impl Default for State {
 
 impl Meter {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// The maker's reason for ending the stream before its last byte.

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use bytes::Bytes;
 use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
@@ -18,9 +18,12 @@ use crate::hub::{
     Http, HubConfig, HubError, REDIRECT_LIMIT, ShownUrl, Via, asked_wait, is_passing, redirect_target, words,
 };
 use crate::model::{OciDigest, RepoPath};
+use crate::mutex::lock;
 use crate::oci::{OciConfig, OciError};
 use crate::progress::{Event, Progress, Silent};
 
+/// The code of a registry that got bytes with another digest than the request names.
+const OTHER_DIGEST: &str = "DIGEST_INVALID";
 /// The host of docker's own registry, which its names do not contain.
 const DOCKER_HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
 
@@ -104,12 +107,12 @@ impl Wire {
 
     /// The size of a blob that the registry had in this run.
     pub fn known_size(&self, digest: &OciDigest) -> Option<u64> {
-        self.sizes.lock().unwrap_or_else(PoisonError::into_inner).get(digest).copied()
+        lock(&self.sizes).get(digest).copied()
     }
 
     /// Notes that the registry has a blob.
     pub fn saw(&self, digest: OciDigest, size: u64) {
-        self.sizes.lock().unwrap_or_else(PoisonError::into_inner).insert(digest, size);
+        lock(&self.sizes).insert(digest, size);
     }
 
     /// The name of a request for people: a digest, a tag, or a blob without a name yet.
@@ -249,7 +252,12 @@ impl Wire {
                 let why = "hfget does not send a registry's request to another host";
                 HubError::RedirectRefused { url: url.into(), to, why }.into()
             }
-            _ => failed(place, why(&format!("{} answered {status}", ShownUrl::from(url))), false),
+            // What is sent was hashed before. So it was damaged on its way, or another writer sent the same at this moment.
+            _ => failed(
+                place,
+                why(&format!("{} answered {status}", ShownUrl::from(url))),
+                said.starts_with(OTHER_DIGEST),
+            ),
         }
     }
 

@@ -3,23 +3,20 @@
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
-use bytes::Bytes;
 use reqwest::StatusCode;
-use tokio::sync::mpsc;
 
 use super::metadata::{is_page, stopped};
 use super::{Error, Pair};
 use crate::finding::{Code, Finding};
+use crate::hashing::Lane;
 use crate::hub::{Answer, Ask, HubError, Remote};
-use crate::model::{Digest, Entry, RepoPath};
+use crate::model::{Entry, Hashed, RepoPath};
 use crate::report::{Checked, ComparedFile, Level};
 
 /// The size of one range in bytes.
 const RANGE: u64 = 64 << 10;
 /// Ranges at random places, besides the first and the last.
 const RANDOM: usize = 3;
-/// Chunks that wait to be hashed.
-const QUEUE: usize = 16;
 
 /// The ranges to compare: the start, the end, and random places that follow from `seed` and the name.
 /// A file that is no larger than these has none, since it is read whole.
@@ -157,28 +154,22 @@ impl Pair<'_> {
         }
     }
 
-    /// Streams a file through a hasher. After a broken connection it continues at the same offset.
+    /// Compares the digest of a whole file.
     async fn whole(&self, entry: &Entry) -> Option<Finding> {
-        let (send, receive) = mpsc::channel(QUEUE);
-        let (digest, size) = (entry.digest(), entry.size);
-        // Hashing must not block the threads that wait for the network.
-        let hashing = tokio::task::spawn_blocking(move || hash(receive, digest, size));
-        let streamed = self.stream(entry, send).await;
-        let found = match hashing.await {
-            Ok(found) => found,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        let (found, digest) = match self.stream(entry).await {
+            Ok(hashed) => (hashed.digest(), entry.digest()),
+            Err(finding) => return Some(*finding),
         };
-        match streamed {
-            Err(finding) => Some(*finding),
-            Ok(()) if found == digest => None,
-            Ok(()) => {
-                let message = format!("what the mirror sends hashes to {found:?}, the endpoint lists {digest:?}");
-                Some(Finding::new(Code::ChecksumMismatch, &entry.path, message))
-            }
-        }
+        (found != digest).then(|| {
+            let message = format!("what the mirror sends hashes to {found:?}, the endpoint lists {digest:?}");
+            Finding::new(Code::ChecksumMismatch, &entry.path, message)
+        })
     }
 
-    async fn stream(&self, entry: &Entry, send: mpsc::Sender<Option<Bytes>>) -> Result<(), Box<Finding>> {
+    /// Hashes a file as it comes. After a broken connection it continues at the same offset.
+    async fn stream(&self, entry: &Entry) -> Result<Hashed, Box<Finding>> {
+        let begin = || Lane::new(&self.lanes, entry.digest(), entry.size);
+        let mut lane = begin();
         let fail = |code, message: String| Err(Box::new(Finding::new(code, &entry.path, message)));
         let refused = |error: HubError| Box::new(self.refused(entry, &error));
         let (mut at, mut most, mut failures) = (0u64, 0u64, 0);
@@ -190,7 +181,7 @@ impl Pair<'_> {
             if at > 0 && answer.status == StatusCode::OK {
                 // The mirror ignores ranges, so the file comes again from the start.
                 at = 0;
-                let _ = send.send(None).await;
+                lane = begin();
             } else if let Some(finding) = judge(entry, &answer, &rest) {
                 return Err(Box::new(finding));
             }
@@ -209,15 +200,14 @@ impl Pair<'_> {
                                 format!("the mirror sends more than the {} bytes that are listed", entry.size);
                             return fail(Code::SizeMismatch, message);
                         }
-                        // The hasher takes all chunks until this sender is dropped.
-                        let _ = send.send(Some(chunk)).await;
+                        lane.push(chunk).await;
                     }
                     Ok(None) => break None,
                     Err(error) => break Some(error),
                 }
             };
             match broken {
-                None if at == entry.size => return Ok(()),
+                None if at == entry.size => return Ok(lane.finish().await),
                 None => {
                     let message = format!("the mirror sends {at} bytes, the endpoint lists {}", entry.size);
                     return fail(Code::SizeMismatch, message);
@@ -230,18 +220,6 @@ impl Pair<'_> {
             }
         }
     }
-}
-
-/// Hashes the chunks as they come; `None` means that the file starts again.
-fn hash(mut chunks: mpsc::Receiver<Option<Bytes>>, like: Digest, size: u64) -> Digest {
-    let mut hasher = like.hasher(size);
-    while let Some(chunk) = chunks.blocking_recv() {
-        match chunk {
-            Some(bytes) => hasher.update(&bytes),
-            None => hasher = like.hasher(size),
-        }
-    }
-    hasher.finish().digest()
 }
 
 /// What is wrong with an answer before its body is read; `range` is the requested range.

@@ -17,6 +17,7 @@ use asked::Said;
 
 use super::{Config, DestinationConfig, Error, Prepared, Session};
 use crate::finding::{Code, Finding, Remedy, Severity};
+use crate::hashing::Lanes;
 use crate::hub::{Ask, Hosts, Hub, HubConfig, HubError, ShownUrl};
 use crate::model::{Entry, Presence, RepoInfo, RepoPath, RepoSpec};
 use crate::progress::{Event, Progress};
@@ -97,6 +98,8 @@ struct Pair<'a> {
     hosts: Hosts,
     config: &'a CompareConfig,
     watch: &'a Watch,
+    /// The threads that hash the mirror's files.
+    lanes: Arc<Lanes>,
     progress: &'a dyn Progress,
     /// Bytes that came from the mirror.
     bytes: AtomicU64,
@@ -166,6 +169,7 @@ impl Comparison {
             bytes_only,
             config: &self.config,
             watch: &self.watch,
+            lanes: Arc::default(),
             progress: &*self.reference.session.progress,
             bytes: 0.into(),
         };

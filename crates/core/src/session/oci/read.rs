@@ -37,11 +37,12 @@ impl Reader<'_> {
     ) -> Result<(BTreeMap<RepoPath, Result<Hashed, Finding>>, u64), OciError> {
         let bytes = layers.iter().fold(0u64, |sum, placed| sum.saturating_add(placed.layer_size()));
         let threads = self.session.config.threads.clamp(1, AT_ONCE);
+        let lanes = &Arc::default();
         let read = stream::iter(layers).map(|placed| async move {
             let (path, size) = (&placed.file.path, placed.file.size);
             self.session.progress.event(Event::VerifyFile { path, size });
             let seen = |bytes: u64| self.session.progress.event(Event::VerifyBytes { path, bytes });
-            let found = match read_layer(&**self.content, &placed, seen).await {
+            let found = match read_layer(&**self.content, &placed, lanes, seen).await {
                 Ok(read) if read.file.digest() != placed.file.digest => {
                     let message = format!("expected {:?}, got {:?}", placed.file.digest, read.file.digest());
                     Err(Finding::new(Code::ChecksumMismatch, path, message))

@@ -10,18 +10,19 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tracing::{Span, debug_span};
 
-pub(super) use self::hash::Desk;
 pub(super) use self::window::AHEAD;
 pub(super) use self::window::{Block, Budget};
 use self::window::{FAR, Window};
 pub(super) use self::writer::Writer;
+use crate::hashing::{self, StillOpen};
 use crate::model::{Digest, Entry, Hashed, Hasher};
+use crate::mutex::lock;
 use crate::platform::write_all_at;
 use crate::progress::{Event, Progress};
 use crate::store::{Flush, Partial, RangeSet, StoreError};
@@ -40,9 +41,8 @@ pub(super) const STUCK: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(20);
 const PATIENCE: u32 = 100;
 
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+/// The threads that hash large files, for all files of a run.
+pub(super) type Desk = hashing::Desk<FileWork>;
 
 /// Receives the files' results. The schedule is one; files know only this trait of it.
 pub(super) trait Watcher: Send + Sync + 'static {
@@ -139,8 +139,11 @@ pub(super) struct FileWork {
     /// Bytes that were hashed from the disk, because they were not in memory any more.
     pub read_back: AtomicU64,
     restarted: AtomicBool,
-    /// The threads that hash it.
+    /// The threads that hash it, if it is large.
     desk: Arc<Desk>,
+    /// A large file is counted as open there.
+    _open: Option<StillOpen>,
+    watcher: Weak<dyn Watcher>,
 }
 
 /// What a worker would fetch next.
@@ -163,12 +166,11 @@ pub(super) struct Claim {
 }
 
 impl FileWork {
-    /// Takes over the bytes that an earlier run has left.
-    pub fn new(partial: Partial, budget: Arc<Budget>, desk: Arc<Desk>) -> Self {
+    /// Takes over the bytes that an earlier run has left. `watcher` hears of the file as long as its run lasts.
+    pub fn new(partial: Partial, budget: Arc<Budget>, desk: Arc<Desk>, watcher: Weak<dyn Watcher>) -> Self {
         let entry = partial.entry().clone();
         let known = partial.ranges().clone();
         let (file, path) = (Arc::clone(partial.file()), partial.path());
-        desk.opened(&entry);
         let state = State {
             file,
             written: known.clone(),
@@ -185,7 +187,6 @@ impl FileWork {
         };
         FileWork {
             span: debug_span!("file", file = %entry.path.shown()),
-            entry,
             path,
             state: Mutex::new(state),
             taken: Notify::new(),
@@ -194,7 +195,10 @@ impl FileWork {
             received: AtomicU64::new(0),
             read_back: AtomicU64::new(0),
             restarted: AtomicBool::new(false),
+            _open: (entry.size > SMALL).then(|| desk.open()),
+            entry,
             desk,
+            watcher,
         }
     }
 
@@ -403,12 +407,6 @@ impl FileWork {
 
     fn io(&self, action: &'static str, source: io::Error) -> StoreError {
         StoreError::Io { action, path: self.path.clone(), source }
-    }
-}
-
-impl Drop for FileWork {
-    fn drop(&mut self) {
-        self.desk.closed(&self.entry);
     }
 }
 

@@ -138,7 +138,7 @@ impl<W: Watcher> Pen<W> {
         // Why this order: written, then hashed, then noted. The hash takes the block from memory while it is still in the
         // processor's cache. The journal names only bytes that are in the file: a kill in between costs at most RECORD_EVERY
         // bytes of a part, but a journal ahead of the file would cost the file.
-        self.file.catch_up(&self.watcher);
+        self.file.catch_up();
         if self.written - self.recorded >= RECORD_EVERY { self.note() } else { Ok(None) }
     }
 

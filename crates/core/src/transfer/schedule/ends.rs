@@ -7,8 +7,8 @@ use std::time::Instant;
 use super::{LOCK_PAUSE, SMALL, Schedule, TELL_EVERY, Wait};
 use crate::finding::Finding;
 use crate::model::{Entry, Hashed};
+use crate::mutex::lock;
 use crate::progress::Event;
-use crate::transfer::assemble::lock;
 use crate::transfer::part::{Open, Part};
 use crate::transfer::{Arrived, FetchError, FetchReport};
 

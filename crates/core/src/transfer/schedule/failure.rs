@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use super::Schedule;
 use crate::hub::{HubError, Next};
+use crate::mutex::lock;
 use crate::progress::Event;
-use crate::transfer::assemble::{Watcher as _, lock};
+use crate::transfer::assemble::Watcher as _;
 use crate::transfer::integrity_finding;
 use crate::transfer::part::Part;
 

@@ -8,8 +8,9 @@ use tracing::debug;
 
 use super::{SMALL, Schedule};
 use crate::model::Hashed;
+use crate::mutex::lock;
 use crate::progress::{Event, Progress};
-use crate::transfer::assemble::{FileWork, Watcher, lock};
+use crate::transfer::assemble::{FileWork, Watcher};
 use crate::transfer::limit::Limiter;
 use crate::transfer::part::{Part, Run};
 use crate::transfer::{FetchError, mismatch_finding};

@@ -1,8 +1,8 @@
 //! One worker's loop: it takes jobs from the schedule, and opens files. `part` fetches parts; `failure` handles
 //! failures.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use tracing::{Span, debug};
 
@@ -13,7 +13,7 @@ use crate::progress::Event;
 use crate::source::{Source, SourceFile};
 use crate::store::StoreError;
 use crate::transfer::FetchError;
-use crate::transfer::assemble::{FileWork, Watcher as _};
+use crate::transfer::assemble::{FileWork, Watcher};
 use crate::transfer::part::{Ended, Open, fetch};
 
 /// Works until there is nothing left to do. `number` identifies the worker.
@@ -34,7 +34,7 @@ pub(in crate::transfer) async fn work(schedule: Arc<Schedule>, number: usize) {
                 }
                 schedule.opened(&entry, outcome);
                 if let Some(file) = file {
-                    file.catch_up(&schedule);
+                    file.catch_up();
                 }
             }
             Job::Fetch(part) => {
@@ -109,8 +109,9 @@ fn open_blocking(schedule: &Arc<Schedule>, entry: &Entry) -> Result<Opened, Stor
     }
     let useless = schedule.useless.iter().map(|given_up| AtomicBool::new(given_up.load(Ordering::Relaxed))).collect();
     let not_before = std::sync::Mutex::default();
+    let watcher: Weak<dyn Watcher> = Arc::downgrade(schedule) as _;
     Ok(Opened::Work(Arc::new(Open {
-        work: Arc::new(FileWork::new(partial, Arc::clone(&schedule.budget), Arc::clone(&schedule.desk))),
+        work: Arc::new(FileWork::new(partial, Arc::clone(&schedule.budget), Arc::clone(&schedule.desk), watcher)),
         remotes,
         useless,
         not_before,

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
+use crate::hashing::Feed as _;
 use crate::model::CommitId;
 use crate::progress::Silent;
 use crate::store::Store;
@@ -40,9 +41,13 @@ fn bench(size: usize) -> Bench {
 
 impl Bench {
     fn work(&self) -> Arc<FileWork> {
+        self.work_of(&Arc::default(), Weak::<Notes>::new())
+    }
+
+    fn work_of(&self, desk: &Arc<Desk>, watcher: Weak<dyn Watcher>) -> Arc<FileWork> {
         let lock = self.store.try_lock(&self.entry).unwrap().unwrap();
         let partial = self.store.partial(lock, &self.commit, &self.entry).unwrap();
-        Arc::new(FileWork::new(partial, Arc::default(), Arc::default()))
+        Arc::new(FileWork::new(partial, Arc::default(), Arc::clone(desk), watcher))
     }
 
     fn block(&self, range: Range<u64>) -> Block {
@@ -218,22 +223,15 @@ const MIB: u64 = 1 << 20;
 #[test]
 fn a_part_that_memory_would_not_keep_waits_until_the_hash_has_caught_up() {
     let bench = bench(80 << 20);
-    let work = bench.work();
+    let notes = Arc::new(Notes::default());
+    let work = bench.work_of(&Arc::default(), notes.weak());
     let part = || work.claim(up_to(4 * MIB));
     let first: Vec<Claim> = std::iter::from_fn(|| part().filter(|claim| claim.range.end <= AHEAD + 4 * MIB)).collect();
     assert_eq!(first.len(), 11, "no bytes can be hashed: the hash waits at a gap, and parts are still handed out");
     bench.deliver(&work, &first[0], first[0].range.clone());
     assert!(part().is_none() && work.is_held_back());
-    let mut seat = work.sit().unwrap();
-    loop {
-        match seat.fill().unwrap() {
-            hash::Fill::Ready(next) => seat = next,
-            hash::Fill::Behind => break,
-            hash::Fill::Whole(_) => panic!("most of it is missing"),
-        }
-        assert!(seat.go_on, "waiting workers are woken");
-        seat.advance();
-    }
+    assert_eq!(hash(&work), None, "most of it is missing");
+    assert_eq!(notes.woken.load(Ordering::Relaxed), 1, "a waiting worker is woken");
     assert!(!work.is_held_back());
     assert!(part().is_some());
 }
@@ -275,7 +273,20 @@ fn parts_that_fit_into_memory_wait_for_the_frontier_unless_it_is_stuck() {
 
 /// Notes the events of files.
 #[derive(Default)]
-struct Notes(Mutex<Vec<Digest>>);
+struct Notes {
+    digests: Mutex<Vec<Digest>>,
+    woken: AtomicU64,
+}
+
+impl Notes {
+    fn weak(self: &Arc<Self>) -> Weak<dyn Watcher> {
+        Arc::downgrade(self) as _
+    }
+
+    fn digests(&self) -> Vec<Digest> {
+        lock(&self.digests).clone()
+    }
+}
 
 impl Watcher for Notes {
     fn progress(&self) -> &dyn Progress {
@@ -284,10 +295,12 @@ impl Watcher for Notes {
 
     fn arrived(&self, _: u64) {}
 
-    fn has_room(&self) {}
+    fn has_room(&self) {
+        self.woken.fetch_add(1, Ordering::Relaxed);
+    }
 
     fn whole(&self, _: &Arc<FileWork>, hashed: Hashed) {
-        lock(&self.0).push(hashed.digest());
+        lock(&self.digests).push(hashed.digest());
     }
 
     fn fatal(&self, error: FetchError) {
@@ -322,17 +335,17 @@ async fn a_part_that_is_stopped_notes_what_it_has_written_and_no_more() {
 async fn blocks_that_come_alone_and_those_beside_others_end_in_the_same_file() {
     for alone in [false, true] {
         let bench = bench(5000);
-        let work = bench.work();
-        let claim = work.claim(up_to(5000)).unwrap();
         let notes = Arc::new(Notes::default());
+        let work = bench.work_of(&Arc::default(), notes.weak());
+        let claim = work.claim(up_to(5000)).unwrap();
         let mut writer = Writer::new(&notes, &work, &claim, alone);
         for start in (0..5000).step_by(1000) {
             writer.block = bench.block(start..start + 1000);
             writer.flush().await.unwrap();
         }
         writer.finish().await.unwrap();
-        assert!(until(|| lock(&notes.0).len() == 1));
-        assert_eq!((lock(&notes.0)[0], work.have()), (bench.entry.digest(), 5000), "alone: {alone}");
+        assert!(until(|| !notes.digests().is_empty()));
+        assert_eq!((notes.digests(), work.have()), (vec![bench.entry.digest()], 5000), "alone: {alone}");
     }
 }
 
@@ -343,29 +356,24 @@ async fn a_writer_waits_until_the_hasher_has_caught_up_and_no_longer() {
     let work = bench.work();
     let claim = work.claim(up_to(u64::MAX)).unwrap();
     bench.deliver(&work, &claim, 0..4 * MIB);
-    let seat = work.sit().unwrap();
+    let hasher = work.take_hasher().unwrap();
     let (file, block) = (Arc::clone(&work), bench.block(42 * MIB..43 * MIB));
     let began = tokio::time::Instant::now();
     let writer = tokio::spawn(async move { file.pace(&claim, &block).await });
     tokio::task::yield_now().await;
     assert!(!writer.is_finished());
-    let filled = seat.fill().unwrap();
+    let taken = work.next(hasher, &mut BytesMut::new());
     writer.await.unwrap();
     assert_eq!(began.elapsed(), Duration::ZERO);
-    drop(filled);
+    drop(taken);
 }
 
 /// Two files of one run.
-fn two(size: usize) -> ([Bench; 2], [Arc<FileWork>; 2]) {
+fn two(size: usize) -> ([Bench; 2], [Arc<FileWork>; 2], Arc<Notes>) {
     let benches = [bench(size), bench(size)];
-    let desk = Arc::new(Desk::default());
-    let works = [0, 1].map(|i| {
-        let bench: &Bench = &benches[i];
-        let lock = bench.store.try_lock(&bench.entry).unwrap().unwrap();
-        let partial = bench.store.partial(lock, &bench.commit, &bench.entry).unwrap();
-        Arc::new(FileWork::new(partial, Arc::default(), Arc::clone(&desk)))
-    });
-    (benches, works)
+    let (desk, notes) = (Arc::default(), Arc::new(Notes::default()));
+    let works = [0, 1].map(|i: usize| benches[i].work_of(&desk, notes.weak()));
+    (benches, works, notes)
 }
 
 fn hashed(work: &FileWork) -> u64 {
@@ -375,43 +383,54 @@ fn hashed(work: &FileWork) -> u64 {
 #[tokio::test]
 async fn two_files_that_arrive_side_by_side_are_hashed_to_their_ends() {
     let size = 6 * MIB + 12_345;
-    let (benches, works) = two(usize::try_from(size).unwrap());
-    let notes = Arc::new(Notes::default());
+    let (benches, works, notes) = two(usize::try_from(size).unwrap());
     let claims = [works[0].claim(up_to(u64::MAX)).unwrap(), works[1].claim(up_to(u64::MAX)).unwrap()];
     for start in (0..size).step_by(100_000) {
         for i in [0, 1] {
             benches[i].deliver(&works[i], &claims[i], start..(start + 100_000).min(size));
-            works[i].catch_up(&notes);
+            works[i].catch_up();
         }
     }
-    assert!(until(|| lock(&notes.0).len() == 2));
-    assert_eq!(*lock(&notes.0), [benches[0].entry.digest(), benches[1].entry.digest()]);
+    assert!(until(|| notes.digests().len() == 2));
+    assert_eq!(notes.digests(), [benches[0].entry.digest(), benches[1].entry.digest()]);
 }
 
 /// Its twins: a file with much to hash, a complete file and the only file do not wait.
 #[tokio::test]
 async fn a_file_waits_a_little_for_another_one_to_be_hashed_with_it() {
     let size = 8 * MIB;
-    let (benches, works) = two(usize::try_from(size).unwrap());
-    let notes = Arc::new(Notes::default());
+    let (benches, works, notes) = two(usize::try_from(size).unwrap());
     let claims = [works[0].claim(up_to(u64::MAX)).unwrap(), works[1].claim(up_to(u64::MAX)).unwrap()];
     let deliver = |i: usize, range: Range<u64>| {
         benches[i].deliver(&works[i], &claims[i], range);
-        works[i].catch_up(&notes);
+        works[i].catch_up();
     };
     deliver(0, 0..MIB);
-    std::thread::sleep(Duration::from_millis(50));
-    assert_eq!(hashed(&works[0]), 0, "it waits for the other file");
+    assert_eq!(works[0].desk.threads(), 0, "it waits for the other file");
     deliver(1, 0..MIB);
     assert!(until(|| hashed(&works[0]) == MIB && hashed(&works[1]) == MIB), "both have bytes");
     deliver(0, MIB..4 * MIB);
     assert!(until(|| hashed(&works[0]) >= 3 * MIB), "it has much to hash");
     deliver(0, 4 * MIB..8 * MIB);
-    assert!(until(|| lock(&notes.0).len() == 1), "it is complete");
+    assert!(until(|| notes.digests().len() == 1), "it is complete");
     let [first, second] = works;
     drop(first);
     assert!(until(|| second.desk.is_alone()), "its last thread lets go of it");
     benches[1].deliver(&second, &claims[1], MIB..MIB + 1000);
-    second.catch_up(&notes);
+    second.catch_up();
     assert!(until(|| hashed(&second) == MIB + 1000), "it is the only file");
+}
+
+/// Otherwise the file of a run that has failed would stay open, and locked, as long as the process lives.
+#[tokio::test]
+async fn a_file_that_waits_for_another_one_is_let_go_with_its_run() {
+    let (benches, [first, second], _notes) = two(usize::try_from(8 * MIB).unwrap());
+    let claim = first.claim(up_to(u64::MAX)).unwrap();
+    benches[0].deliver(&first, &claim, 0..MIB);
+    first.catch_up();
+    let file = Arc::downgrade(&first);
+    drop(first);
+    assert!(file.upgrade().is_none());
+    assert!(benches[0].store.try_lock(&benches[0].entry).unwrap().is_some(), "another run can have it");
+    drop(second);
 }

@@ -1,0 +1,316 @@
+//! The threads that hash files, two at once, and the files that wait for one.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+
+use super::{Feed, Next};
+use crate::model::{Hashed, Hasher};
+use crate::mutex::lock;
+
+/// How many files a thread hashes at once.
+const SEATS: usize = 2;
+/// A file with this many bytes is hashed alone, if no other file has any; one with fewer waits. So whoever feeds a file must
+/// have memory for this many of its bytes: otherwise the file would wait for another one, and that one for memory.
+pub(crate) const ENOUGH: u64 = 2 << 20;
+/// A file that is hashed alone gets at most this many bytes between two looks for another file.
+const STEP: usize = 256 << 10;
+
+/// The threads and the files of a run.
+pub(crate) struct Desk<F> {
+    queue: Mutex<Queue<F>>,
+    open: Arc<AtomicUsize>,
+}
+
+/// Files, which it does not keep alive: one that nobody waits for is forgotten.
+struct Queue<F> {
+    waiting: VecDeque<Weak<F>>,
+    threads: usize,
+    /// How many files the threads hash.
+    seated: usize,
+}
+
+/// A file counts as open until this is dropped.
+pub(crate) struct StillOpen(Arc<AtomicUsize>);
+
+impl Drop for StillOpen {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A file whose hasher a thread has, with the bytes that come next.
+struct Seat<F: Feed> {
+    taken: Taken<F>,
+    hasher: Hasher,
+    bytes: Bytes,
+    /// The bytes after `bytes`.
+    more: std::vec::IntoIter<Bytes>,
+    scratch: BytesMut,
+}
+
+/// A file that a thread has.
+struct Taken<F: Feed> {
+    desk: Arc<Desk<F>>,
+    file: Arc<F>,
+}
+
+impl<F: Feed> Drop for Taken<F> {
+    fn drop(&mut self) {
+        lock(&self.desk.queue).seated -= 1;
+        if std::thread::panicking() {
+            self.file.lost();
+        }
+    }
+}
+
+/// A thread that hashes.
+struct Thread<F: Feed>(Arc<Desk<F>>);
+
+impl<F: Feed> Drop for Thread<F> {
+    fn drop(&mut self) {
+        // A thread that ends by itself has counted that under the lock of its last look.
+        if std::thread::panicking() {
+            lock(&self.0.queue).threads -= 1;
+        }
+    }
+}
+
+/// A file after a look for more bytes. Lives for a moment, so its size does not matter.
+#[allow(clippy::large_enum_variant)]
+enum Fill<F: Feed> {
+    /// There are bytes to hash.
+    Ready(Seat<F>),
+    Nothing,
+    Whole(Hashed),
+}
+
+impl<F: Feed> Seat<F> {
+    /// Whether all bytes that were taken are hashed.
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && self.more.len() == 0
+    }
+
+    /// Looks for the next bytes, if all are hashed. Blocks.
+    fn fill(mut self) -> Fill<F> {
+        while self.bytes.is_empty() {
+            if let Some(piece) = self.more.next() {
+                self.bytes = piece;
+                continue;
+            }
+            // The scratch memory can be used again only when nothing refers to it.
+            self.bytes = Bytes::new();
+            match self.taken.file.next(self.hasher, &mut self.scratch) {
+                Next::Bytes(hasher, pieces) => {
+                    self.hasher = hasher;
+                    self.more = pieces.into_iter();
+                }
+                Next::Nothing => return Fill::Nothing,
+                Next::Whole(hashed) => return Fill::Whole(hashed),
+            }
+        }
+        Fill::Ready(self)
+    }
+
+    /// Hashes the next bytes.
+    fn advance(&mut self) {
+        let step = self.bytes.split_to(self.bytes.len().min(STEP));
+        self.hasher.update(&step);
+    }
+
+    /// Hashes the next bytes of two files, as many of each.
+    fn advance_two(a: &mut Seat<F>, b: &mut Seat<F>) {
+        let n = a.bytes.len().min(b.bytes.len());
+        Hasher::update_two(&mut a.hasher, &a.bytes[..n], &mut b.hasher, &b.bytes[..n]);
+        a.bytes.advance(n);
+        b.bytes.advance(n);
+    }
+}
+
+impl<F> Default for Desk<F> {
+    fn default() -> Self {
+        let queue = Queue { waiting: VecDeque::new(), threads: 0, seated: 0 };
+        Desk { queue: Mutex::new(queue), open: Arc::default() }
+    }
+}
+
+impl<F: Feed> Desk<F> {
+    /// Counts a file as open: another one waits for its bytes.
+    pub fn open(&self) -> StillOpen {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        StillOpen(Arc::clone(&self.open))
+    }
+
+    /// Whether at most one file is open.
+    pub fn is_alone(&self) -> bool {
+        self.open.load(Ordering::Relaxed) < SEATS
+    }
+
+    /// How many threads hash.
+    #[cfg(test)]
+    pub fn threads(&self) -> usize {
+        lock(&self.queue).threads
+    }
+
+    /// A thread hashes the file as soon as that is worth it. If no thread has a free seat, another one starts.
+    pub fn add(self: &Arc<Self>, file: &Arc<F>) {
+        if !file.wants_hashing() {
+            return;
+        }
+        let mut queue = lock(&self.queue);
+        queue.waiting.retain(|waiting| waiting.strong_count() > 0);
+        if !queue.waiting.iter().any(|waiting| std::ptr::eq(waiting.as_ptr(), Arc::as_ptr(file))) {
+            queue.waiting.push_back(Arc::downgrade(file));
+        }
+        if queue.seated + queue.waiting.len() > SEATS * queue.threads && self.is_worth_it(&queue) {
+            queue.threads += 1;
+            let (thread, run) = (Thread(Arc::clone(self)), file.run());
+            tokio::task::spawn_blocking(move || {
+                thread.0.work();
+                drop(run);
+            });
+        }
+    }
+
+    /// Whether a thread without a file should begin.
+    fn is_worth_it(&self, queue: &Queue<F>) -> bool {
+        queue.waiting.len() >= SEATS
+            || queue.waiting.iter().filter_map(Weak::upgrade).any(|file| self.is_worth_alone(&*file))
+    }
+
+    /// Whether the file should be hashed although no other one has bytes.
+    fn is_worth_alone(&self, file: &F) -> bool {
+        self.is_alone() || {
+            let backlog = file.backlog();
+            backlog.is_rest || backlog.bytes >= ENOUGH
+        }
+    }
+
+    /// Hashes files while that is worth it. Blocks.
+    fn work(self: &Arc<Self>) {
+        let (mut one, mut other) = (None, None);
+        loop {
+            // Why this order: both seats are taken before either file is judged, because two files with few bytes are
+            // worth it and one is not.
+            one = one.or_else(|| self.next(other.is_some()));
+            other = other.or_else(|| self.next(one.is_some()));
+            one = one.and_then(|seat| self.fill(seat, other.is_some()));
+            other = other.and_then(|seat| self.fill(seat, one.is_some()));
+            match (&mut one, &mut other) {
+                (Some(a), Some(b)) => Seat::advance_two(a, b),
+                (Some(alone), None) | (None, Some(alone)) => alone.advance(),
+                (None, None) => {
+                    let mut queue = lock(&self.queue);
+                    // Why this order: looked at and counted under one lock, so that a file that is added now either is
+                    // seen here or starts a thread.
+                    if !self.is_worth_it(&queue) {
+                        queue.threads -= 1;
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The seat with bytes to hash; `None` if the file has none, or too few to hash it alone. `paired` says whether another
+    /// file has a seat.
+    fn fill(self: &Arc<Self>, seat: Seat<F>, paired: bool) -> Option<Seat<F>> {
+        let file = Arc::clone(&seat.taken.file);
+        let filled = if seat.is_empty() && !paired && !self.is_worth_alone(&file) {
+            file.give_back(seat.hasher);
+            Fill::Nothing
+        } else {
+            seat.fill()
+        };
+        match filled {
+            Fill::Ready(seat) => return Some(seat),
+            Fill::Whole(hashed) => file.whole(hashed),
+            // Bytes may have come between the last look and the return of the hasher.
+            Fill::Nothing => self.add(&file),
+        }
+        None
+    }
+
+    /// Gives the next waiting file a seat, if that is worth it.
+    fn next(self: &Arc<Self>, paired: bool) -> Option<Seat<F>> {
+        let mut queue = lock(&self.queue);
+        while paired || self.is_worth_it(&queue) {
+            let Some(file) = queue.waiting.pop_front()?.upgrade() else { continue };
+            if let Some(hasher) = file.take_hasher() {
+                queue.seated += 1;
+                let taken = Taken { desk: Arc::clone(self), file };
+                let (bytes, more) = (Bytes::new(), Vec::new().into_iter());
+                return Some(Seat { taken, hasher, bytes, more, scratch: BytesMut::new() });
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+    use std::time::Duration;
+
+    use super::super::Backlog;
+    use super::*;
+    use crate::model::{Digest, Sha256};
+
+    /// A file with bytes to hash whose feed panics.
+    struct Broken {
+        hasher: Mutex<Option<Hasher>>,
+        lost: AtomicBool,
+    }
+
+    impl Feed for Broken {
+        type Run = ();
+
+        fn run(&self) {}
+
+        fn wants_hashing(&self) -> bool {
+            lock(&self.hasher).is_some()
+        }
+
+        fn backlog(&self) -> Backlog {
+            Backlog { bytes: ENOUGH, is_rest: false }
+        }
+
+        fn take_hasher(&self) -> Option<Hasher> {
+            lock(&self.hasher).take()
+        }
+
+        fn give_back(&self, hasher: Hasher) {
+            *lock(&self.hasher) = Some(hasher);
+        }
+
+        fn next(&self, _: Hasher, _: &mut BytesMut) -> Next {
+            panic!("a panic on purpose")
+        }
+
+        fn whole(self: Arc<Self>, _: Hashed) {}
+
+        fn lost(&self) {
+            self.lost.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_panics_says_so_to_its_files_and_leaves_its_place_to_another() {
+        let desk = Arc::new(Desk::default());
+        for _ in 0..3 {
+            let hasher = Mutex::new(Some(Digest::Sha256(Sha256([0; 32])).hasher(0)));
+            let file = Arc::new(Broken { hasher, lost: AtomicBool::new(false) });
+            desk.add(&file);
+            for _ in 0..1000 {
+                if file.lost.load(Ordering::Relaxed) && desk.threads() == 0 {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            assert!(file.lost.load(Ordering::Relaxed));
+            assert_eq!((desk.threads(), lock(&desk.queue).seated), (0, 0));
+        }
+    }
+}

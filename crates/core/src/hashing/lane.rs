@@ -1,0 +1,314 @@
+//! A file whose bytes come in order and stay nowhere: its digest is all that is kept. A few of its bytes wait in memory.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::Notify;
+
+use super::desk::ENOUGH;
+use super::{Backlog, Desk, Feed, Next, StillOpen};
+use crate::model::{Digest, Hashed, Hasher};
+use crate::mutex::lock;
+
+/// The threads that hash the lanes of a run.
+pub(crate) type Lanes = Desk<Waiting>;
+
+/// One file. It may be dropped at any time, and holds up no other then.
+pub(crate) struct Lane {
+    lanes: Arc<Lanes>,
+    file: Arc<Waiting>,
+    _open: StillOpen,
+}
+
+/// The bytes of a lane that are not hashed yet.
+pub(crate) struct Waiting {
+    state: Mutex<State>,
+    /// Signals the lane's only user: bytes were taken, all are hashed, or never will be.
+    changed: Notify,
+}
+
+struct State {
+    chunks: Vec<Bytes>,
+    /// The sum of the chunks' bytes.
+    waiting: u64,
+    /// The bytes that have not come yet, if the file is as long as it should be.
+    missing: u64,
+    /// No more bytes will come.
+    ended: bool,
+    /// `None` while a thread hashes, and afterwards.
+    hasher: Option<Hasher>,
+    hashed: Option<Hashed>,
+    /// The thread has panicked.
+    lost: bool,
+}
+
+impl Lane {
+    /// A lane for a file of `size` bytes that should have a digest like `like`.
+    pub fn new(lanes: &Arc<Lanes>, like: Digest, size: u64) -> Self {
+        let state = State {
+            chunks: Vec::new(),
+            waiting: 0,
+            missing: size,
+            ended: false,
+            hasher: Some(like.hasher(size)),
+            hashed: None,
+            lost: false,
+        };
+        let file = Arc::new(Waiting { state: Mutex::new(state), changed: Notify::new() });
+        Lane { lanes: Arc::clone(lanes), file, _open: lanes.open() }
+    }
+
+    /// Adds the file's next bytes. Waits while as many wait as are hashed at once in any case: a thread has these, or will
+    /// take them soon.
+    ///
+    /// # Panics
+    /// If the thread has panicked that hashed the file.
+    pub async fn push(&mut self, bytes: Bytes) {
+        self.wait(|state| (state.waiting < ENOUGH).then_some(())).await;
+        {
+            let mut state = lock(&self.file.state);
+            state.waiting += bytes.len() as u64;
+            state.missing = state.missing.saturating_sub(bytes.len() as u64);
+            state.chunks.push(bytes);
+        }
+        self.lanes.add(&self.file);
+    }
+
+    /// The digest of all bytes.
+    ///
+    /// # Panics
+    /// If the thread has panicked that hashed the file.
+    pub async fn finish(self) -> Hashed {
+        lock(&self.file.state).ended = true;
+        self.lanes.add(&self.file);
+        self.wait(|state| state.hashed).await
+    }
+
+    async fn wait<T>(&self, ready: impl Fn(&State) -> Option<T>) -> T {
+        loop {
+            {
+                let state = lock(&self.file.state);
+                if let Some(ready) = ready(&state) {
+                    return ready;
+                }
+                assert!(!state.lost, "the thread that hashed the file has panicked");
+            }
+            // A signal between the look and this call is kept.
+            self.file.changed.notified().await;
+        }
+    }
+}
+
+impl Feed for Waiting {
+    /// Whoever waits for the digest keeps all that is needed.
+    type Run = ();
+
+    fn run(&self) {}
+
+    fn wants_hashing(&self) -> bool {
+        let state = lock(&self.state);
+        state.hasher.is_some() && (state.waiting > 0 || state.ended)
+    }
+
+    fn backlog(&self) -> Backlog {
+        let state = lock(&self.state);
+        Backlog { bytes: state.waiting, is_rest: state.ended || state.missing == 0 }
+    }
+
+    fn take_hasher(&self) -> Option<Hasher> {
+        lock(&self.state).hasher.take()
+    }
+
+    fn give_back(&self, hasher: Hasher) {
+        lock(&self.state).hasher = Some(hasher);
+    }
+
+    fn next(&self, hasher: Hasher, _: &mut BytesMut) -> Next {
+        let mut state = lock(&self.state);
+        if state.waiting > 0 {
+            state.waiting = 0;
+            let chunks = std::mem::take(&mut state.chunks);
+            drop(state);
+            self.changed.notify_one();
+            return Next::Bytes(hasher, chunks);
+        }
+        if state.ended {
+            return Next::Whole(hasher.finish());
+        }
+        state.hasher = Some(hasher);
+        Next::Nothing
+    }
+
+    fn whole(self: Arc<Self>, hashed: Hashed) {
+        lock(&self.state).hashed = Some(hashed);
+        self.changed.notify_one();
+    }
+
+    fn lost(&self) {
+        lock(&self.state).lost = true;
+        self.changed.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::FutureExt as _;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{GitOid, Sha256};
+
+    const MIB: usize = 1 << 20;
+    const LFS: Digest = Digest::Sha256(Sha256([0; 32]));
+    const GIT: Digest = Digest::GitBlob(GitOid([0; 20]));
+
+    fn content(seed: u8, size: usize) -> Bytes {
+        (0..size).map(|i| u8::try_from(i % 251).unwrap() ^ seed).collect::<Vec<u8>>().into()
+    }
+
+    fn digest(like: Digest, content: &[u8]) -> Digest {
+        let mut hasher = like.hasher(content.len() as u64);
+        hasher.update(content);
+        hasher.finish().digest()
+    }
+
+    async fn hash(lanes: &Arc<Lanes>, like: Digest, content: Bytes, piece: usize) -> Digest {
+        let mut lane = Lane::new(lanes, like, content.len() as u64);
+        for from in (0..content.len()).step_by(piece) {
+            lane.push(content.slice(from..(from + piece).min(content.len()))).await;
+        }
+        lane.finish().await.digest()
+    }
+
+    async fn soon<T>(work: impl Future<Output = T>) -> T {
+        tokio::time::timeout(Duration::from_mins(1), work).await.unwrap()
+    }
+
+    /// Waits until a file's bytes are taken.
+    async fn taken(lane: &Lane) -> bool {
+        for _ in 0..1000 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            if lock(&lane.file.state).waiting == 0 {
+                return true;
+            }
+        }
+        false
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        #[test]
+        fn each_file_has_its_own_digest_however_many_come_at_once_and_in_whatever_pieces(
+            files in proptest::collection::vec((any::<bool>(), 0..200_000usize, 1..70_000usize), 1..7),
+        ) {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+            let lanes = Arc::default();
+            let work = files.iter().enumerate().map(|(i, (git, size, piece))| {
+                let like = if *git { GIT } else { LFS };
+                let content = content(u8::try_from(i).unwrap(), *size);
+                let expected = digest(like, &content);
+                let lanes = &lanes;
+                async move { (soon(hash(lanes, like, content, *piece)).await, expected) }
+            });
+            for (got, expected) in runtime.block_on(futures_util::future::join_all(work)) {
+                prop_assert_eq!(got, expected);
+            }
+            prop_assert!(lanes.is_alone(), "no file is open any more");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn large_files_are_hashed_to_their_ends_though_they_end_at_different_times() {
+        let lanes = Arc::default();
+        let files = [(1, 9 * MIB + 17), (2, 3 * MIB), (3, 20 * MIB + 1), (4, MIB)];
+        let work = files.map(|(seed, size)| soon(hash(&lanes, LFS, content(seed, size), 300_000)));
+        let expected = files.map(|(seed, size)| digest(LFS, &content(seed, size)));
+        assert_eq!(futures_util::future::join_all(work).await, expected);
+    }
+
+    /// Its twins: a file with much to hash, one whose bytes are all here, and the only one do not wait.
+    #[tokio::test]
+    async fn a_file_waits_a_little_for_another_one_to_be_hashed_with_it() {
+        let lanes = Arc::default();
+        let whole = content(0, 8 * MIB);
+        let [mut one, mut other] = [0, 1].map(|_| Lane::new(&lanes, LFS, 8 << 20));
+        one.push(whole.slice(..MIB)).await;
+        assert_eq!(lanes.threads(), 0, "it waits for the other file");
+        other.push(whole.slice(..MIB)).await;
+        assert!(taken(&one).await && taken(&other).await, "both have bytes");
+        one.push(whole.slice(MIB..4 * MIB)).await;
+        assert!(taken(&one).await, "it has much to hash");
+        one.push(whole.slice(4 * MIB..7 * MIB)).await;
+        assert!(taken(&one).await);
+        one.push(whole.slice(7 * MIB..)).await;
+        assert!(taken(&one).await, "all its bytes are here");
+        assert_eq!(soon(one.finish()).await.digest(), digest(LFS, &whole));
+        other.push(whole.slice(MIB..MIB + 1000)).await;
+        assert!(taken(&other).await, "it is the only file");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_given_up_holds_up_no_other() {
+        let lanes = Arc::default();
+        let whole = content(0, 8 * MIB);
+        for given_up in [0, 1, 3 * MIB] {
+            let mut one = Lane::new(&lanes, LFS, 8 << 20);
+            one.push(whole.slice(..given_up)).await;
+            let mut other = Lane::new(&lanes, LFS, 8 << 20);
+            drop(one);
+            other.push(whole.slice(..500)).await;
+            assert!(taken(&other).await, "it is the only file now");
+            other.push(whole.slice(500..1000)).await;
+            assert_eq!(soon(other.finish()).await.digest(), digest(LFS, &whole[..1000]));
+        }
+        // Also one of which somebody waited for the digest.
+        let mut one = Lane::new(&lanes, LFS, 8 << 20);
+        one.push(whole.clone()).await;
+        let _ = one.finish().now_or_never();
+        assert_eq!(soon(hash(&lanes, LFS, whole.clone(), MIB)).await, digest(LFS, &whole));
+    }
+
+    #[tokio::test]
+    async fn few_bytes_of_a_file_wait_in_memory_and_the_next_ones_wait_outside() {
+        let lanes = Arc::default();
+        let whole = content(0, 8 * MIB);
+        let mut lane = Lane::new(&lanes, LFS, 8 << 20);
+        // As if a thread had it.
+        let hasher = lane.file.take_hasher().unwrap();
+        lane.push(whole.slice(..MIB)).await;
+        lane.push(whole.slice(MIB..5 * MIB)).await;
+        assert!(lane.push(whole.slice(5 * MIB..)).now_or_never().is_none());
+        let Next::Bytes(mut hasher, pieces) = lane.file.next(hasher, &mut BytesMut::new()) else { panic!() };
+        for piece in pieces {
+            hasher.update(&piece);
+        }
+        soon(lane.push(whole.slice(5 * MIB..))).await;
+        lane.file.give_back(hasher);
+        assert_eq!(soon(lane.finish()).await.digest(), digest(LFS, &whole));
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "has panicked")]
+    async fn a_panic_of_the_thread_reaches_the_one_who_waits() {
+        let lane = Lane::new(&Arc::default(), LFS, 8 << 20);
+        let hasher = lane.file.take_hasher();
+        let file = Arc::clone(&lane.file);
+        let thread = tokio::spawn(async move { file.lost() });
+        soon(lane.finish()).await;
+        drop((hasher, thread));
+    }
+
+    #[tokio::test]
+    async fn a_file_longer_or_shorter_than_it_should_be_has_the_digest_of_what_came() {
+        let lanes = Arc::default();
+        for came in [0, 700, 1300] {
+            let mut lane = Lane::new(&lanes, LFS, 1000);
+            lane.push(content(0, came)).await;
+            let hashed = soon(lane.finish()).await;
+            assert_eq!((hashed.digest(), hashed.length()), (digest(LFS, &content(0, came)), came as u64));
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Hashes files while their bytes come: a thread hashes two files at once, because two take little longer than one. So a
+//! file waits a little for another one. `desk` has the threads, `lane` is a file whose bytes come in order. Nothing here
+//! decides what a digest means.
+
+mod desk;
+mod lane;
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+pub(crate) use self::desk::{Desk, ENOUGH, StillOpen};
+pub(crate) use self::lane::{Lane, Lanes};
+use crate::model::{Hashed, Hasher};
+
+/// A file whose bytes come little by little.
+pub(crate) trait Feed: Send + Sync + 'static {
+    /// Keeps alive what must hear of the file.
+    type Run: Send + 'static;
+
+    /// A thread that hashes this file, or another one of the run, has this until it ends.
+    fn run(&self) -> Self::Run;
+
+    /// Whether there is something to do that no thread does: there are bytes to hash, or all are hashed.
+    fn wants_hashing(&self) -> bool;
+
+    /// What has come and is not hashed yet.
+    fn backlog(&self) -> Backlog;
+
+    /// The hasher, if no thread has it.
+    fn take_hasher(&self) -> Option<Hasher>;
+
+    /// Gives the hasher back, between two calls of [`next`](Feed::next).
+    fn give_back(&self, hasher: Hasher);
+
+    /// Takes the next bytes. `scratch` is the thread's memory for this file, used again and again. Blocks.
+    fn next(&self, hasher: Hasher, scratch: &mut BytesMut) -> Next;
+
+    /// All bytes are hashed. Must not block: the thread has another file too.
+    fn whole(self: Arc<Self>, hashed: Hashed);
+
+    /// The thread that had the file's hasher has panicked.
+    fn lost(&self);
+}
+
+/// Bytes that have come and are not hashed yet.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Backlog {
+    pub bytes: u64,
+    /// These are the file's last bytes.
+    pub is_rest: bool,
+}
+
+/// What a thread does next with a file. Lives for a moment, so its size does not matter.
+#[allow(clippy::large_enum_variant)]
+pub(crate) enum Next {
+    /// It hashes these bytes.
+    Bytes(Hasher, Vec<Bytes>),
+    /// It lets go of the file. The file has its hasher again, or has failed.
+    Nothing,
+    /// All bytes of the file are hashed.
+    Whole(Hashed),
+}

@@ -1,0 +1,67 @@
+//! The digests of a layer and of the file in it, of bytes that come in order. Who calls decides what they must be.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::layout::Form;
+use crate::hashing::{Lane, Lanes};
+use crate::model::{Digest, Hashed, Hasher, OciDigest};
+
+/// The hashers of one layer. A thread hashes two things at once in either case.
+pub(crate) enum Hashes {
+    /// The layer is the file, so its bytes are hashed once, beside those of another layer.
+    File(Lane),
+    /// The file and the layer around it.
+    Both(Box<Both>),
+}
+
+pub(crate) struct Both {
+    file: Hasher,
+    layer: Hasher,
+}
+
+impl Hashes {
+    /// For a file of `size` bytes that should have a digest like `like`.
+    pub fn new(form: &Form, like: Digest, size: u64, lanes: &Arc<Lanes>) -> Self {
+        match form {
+            Form::Raw => Hashes::File(Lane::new(lanes, like, size)),
+            Form::Tar(_) => Hashes::Both(Box::new(Both { file: like.hasher(size), layer: Hasher::sha256() })),
+        }
+    }
+
+    /// Adds the layer's next bytes, off the async threads; those in `file` belong to the file.
+    pub async fn add(self, bytes: Bytes, file: Range<usize>) -> Self {
+        let mut both = match self {
+            Hashes::File(mut lane) => {
+                lane.push(bytes).await;
+                return Hashes::File(lane);
+            }
+            Hashes::Both(both) => both,
+        };
+        let work = move || {
+            let (before, rest) = bytes.split_at(file.start.min(bytes.len()));
+            let (file, after) = rest.split_at(file.len().min(rest.len()));
+            both.layer.update(before);
+            Hasher::update_two(&mut both.file, file, &mut both.layer, file);
+            both.layer.update(after);
+            Hashes::Both(both)
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(done) => done,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    /// The digests of the file and of the layer.
+    pub async fn finish(self) -> (Hashed, OciDigest) {
+        match self {
+            Hashes::File(lane) => {
+                let file = lane.finish().await;
+                (file, OciDigest(file.sha256()))
+            }
+            Hashes::Both(both) => (both.file.finish(), OciDigest(both.layer.finish().sha256())),
+        }
+    }
+}
