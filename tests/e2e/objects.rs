@@ -237,6 +237,30 @@ fn cuts_stalls_and_refusals_of_the_hub_are_overcome() {
     assert!(!s3.keys().iter().any(|key| key.starts_with("x/") && key.ends_with(MODEL)));
 }
 
+/// It costs less than the SHA-256 of the content in each request's signature.
+#[test]
+fn the_store_can_check_crc64_instead_of_a_signature_of_the_content() {
+    let machine = Machine::new([repo()]);
+    let Some(s3) = S3::start(&machine) else { return };
+    let upload = |algorithm: &str| -> Run {
+        let mut command = s3.command(&machine, "org/one --to s3://fleet");
+        command.env("AWS_UNSIGNED_PAYLOAD", "true").env("AWS_CHECKSUM_ALGORITHM", algorithm).output().unwrap().into()
+    };
+    upload("md5").ends_with(2).says("is not a valid checksum algorithm");
+    let path = upload("crc64nvme").ends_with(0).says("verified").out;
+    let key = format!("{}/{MODEL}", path.trim().trim_start_matches("s3://fleet/"));
+    let with_checksum = |key: &str| {
+        let object = format!("s3.get_object(Bucket='fleet', Key='{key}', ChecksumMode='ENABLED')");
+        let headers = "['ResponseMetadata']['HTTPHeaders']";
+        s3.script(&format!("print('x-amz-checksum-crc64nvme' in {object}{headers})")).trim() == "True"
+    };
+    assert!(with_checksum(&key), "the store has computed it");
+    // Without these variables, the store is not asked for one.
+    s3.hfget(&machine, "org/one --to s3://fleet/signed").ends_with(0);
+    assert!(!with_checksum(&key.replace("models--", "signed/models--")));
+    s3.hfget(&machine, "verify s3://fleet").ends_with(0).says("2 of 2 digests right");
+}
+
 /// A killed upload continues after the last part in its journal, on any machine.
 #[test]
 fn a_killed_upload_continues_where_it_stopped() {

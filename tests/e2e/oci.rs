@@ -166,6 +166,22 @@ fn raw_layers_are_the_files_themselves() {
 
 /// Where it is a disk that cannot be read, and no server, the exit code says so.
 #[cfg(unix)]
+/// Each file waits a little for another one to be hashed with it, but there is memory for one part only.
+#[test]
+fn with_one_connection_large_files_are_written_and_read_back_in_both_layouts() {
+    let shards = (1..=4).map(|n| (format!("part-{n}.bin"), vec![n; 7 << 20]));
+    let repo = shards.fold(repo(), |repo, (name, bytes)| repo.lfs(&name, bytes));
+    let machine = Machine::new([repo]);
+    for layout in ["image", "modelpack"] {
+        let to = format!("oci:{layout}:v1");
+        machine
+            .hfget(&format!("org/one --all --connections 1 --layout {layout} --to {to}"))
+            .ends_with(0)
+            .says("verified");
+        machine.hfget(&format!("verify {to} --deep")).ends_with(0);
+    }
+}
+
 #[test]
 fn a_layout_that_cannot_be_read_is_an_error_of_this_machine() {
     let machine = Machine::new([repo()]);
