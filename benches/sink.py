@@ -13,7 +13,7 @@ import sys
 import threading
 import urllib.parse
 from pathlib import Path
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, unescape
 
 KEPT = 100_000
 FOLDER = Path(sys.argv[2])
@@ -75,7 +75,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         with lock:
             if "uploadId" in query:
                 uploads[query["uploadId"]] += size
-            else:
+            elif key != "/bucket":
                 objects[key] = (size, content)
         self.answer(200)
 
@@ -93,7 +93,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             keys = re.findall("<Key>(.*?)</Key>", (content or b"").decode())
             for key in keys:
-                objects.pop(key, None)
+                objects.pop(unescape(key), None)
             rows = "".join(f"<Deleted><Key>{key}</Key></Deleted>" for key in keys)
             body = f"<DeleteResult>{rows}</DeleteResult>"
         self.answer(200, body.encode())
@@ -126,7 +126,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("range", ""))
         first, last = (int(asked[1]), min(int(asked[2]), size - 1)) if asked else (0, size - 1)
         if content is None:
-            with open(FOLDER / key.rpartition("/")[2], "rb") as file:
+            path = FOLDER / key.rpartition("/")[2]
+            if not path.is_file():
+                return self.answer(404, b"<Error><Code>NoSuchKey</Code></Error>")
+            with open(path, "rb") as file:
                 file.seek(first)
                 body = file.read(last - first + 1)
         else:

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use super::desk::ENOUGH;
 use super::{Backlog, Desk, Feed, Next, StillOpen};
-use crate::model::{Digest, Hashed, Hasher};
+use crate::model::{Hashed, Hasher};
 use crate::mutex::lock;
 
 /// The threads that hash the lanes of a run.
@@ -43,14 +43,14 @@ struct State {
 }
 
 impl Lane {
-    /// A lane for a file of `size` bytes that should have a digest like `like`.
-    pub fn new(lanes: &Arc<Lanes>, like: Digest, size: u64) -> Self {
+    /// A lane for a file of `size` bytes.
+    pub fn new(lanes: &Arc<Lanes>, hasher: Hasher, size: u64) -> Self {
         let state = State {
             chunks: Vec::new(),
             waiting: 0,
             missing: size,
             ended: false,
-            hasher: Some(like.hasher(size)),
+            hasher: Some(hasher),
             hashed: None,
             lost: false,
         };
@@ -158,7 +158,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{GitOid, Sha256};
+    use crate::model::{Digest, GitOid, Sha256};
 
     const MIB: usize = 1 << 20;
     const LFS: Digest = Digest::Sha256(Sha256([0; 32]));
@@ -175,7 +175,7 @@ mod tests {
     }
 
     async fn hash(lanes: &Arc<Lanes>, like: Digest, content: Bytes, piece: usize) -> Digest {
-        let mut lane = Lane::new(lanes, like, content.len() as u64);
+        let mut lane = Lane::new(lanes, like.hasher(content.len() as u64), content.len() as u64);
         for from in (0..content.len()).step_by(piece) {
             lane.push(content.slice(from..(from + piece).min(content.len()))).await;
         }
@@ -234,7 +234,7 @@ mod tests {
     async fn a_file_waits_a_little_for_another_one_to_be_hashed_with_it() {
         let lanes = Arc::default();
         let whole = content(0, 8 * MIB);
-        let [mut one, mut other] = [0, 1].map(|_| Lane::new(&lanes, LFS, 8 << 20));
+        let [mut one, mut other] = [0, 1].map(|_| Lane::new(&lanes, Hasher::sha256(), 8 << 20));
         one.push(whole.slice(..MIB)).await;
         assert_eq!(lanes.threads(), 0, "it waits for the other file");
         other.push(whole.slice(..MIB)).await;
@@ -255,9 +255,9 @@ mod tests {
         let lanes = Arc::default();
         let whole = content(0, 8 * MIB);
         for given_up in [0, 1, 3 * MIB] {
-            let mut one = Lane::new(&lanes, LFS, 8 << 20);
+            let mut one = Lane::new(&lanes, Hasher::sha256(), 8 << 20);
             one.push(whole.slice(..given_up)).await;
-            let mut other = Lane::new(&lanes, LFS, 8 << 20);
+            let mut other = Lane::new(&lanes, Hasher::sha256(), 8 << 20);
             drop(one);
             other.push(whole.slice(..500)).await;
             assert!(taken(&other).await, "it is the only file now");
@@ -265,7 +265,7 @@ mod tests {
             assert_eq!(soon(other.finish()).await.digest(), digest(LFS, &whole[..1000]));
         }
         // Also one of which somebody waited for the digest.
-        let mut one = Lane::new(&lanes, LFS, 8 << 20);
+        let mut one = Lane::new(&lanes, Hasher::sha256(), 8 << 20);
         one.push(whole.clone()).await;
         let _ = one.finish().now_or_never();
         assert_eq!(soon(hash(&lanes, LFS, whole.clone(), MIB)).await, digest(LFS, &whole));
@@ -275,7 +275,7 @@ mod tests {
     async fn few_bytes_of_a_file_wait_in_memory_and_the_next_ones_wait_outside() {
         let lanes = Arc::default();
         let whole = content(0, 8 * MIB);
-        let mut lane = Lane::new(&lanes, LFS, 8 << 20);
+        let mut lane = Lane::new(&lanes, Hasher::sha256(), 8 << 20);
         // As if a thread had it.
         let hasher = lane.file.take_hasher().unwrap();
         lane.push(whole.slice(..MIB)).await;
@@ -293,7 +293,7 @@ mod tests {
     #[tokio::test]
     #[should_panic(expected = "has panicked")]
     async fn a_panic_of_the_thread_reaches_the_one_who_waits() {
-        let lane = Lane::new(&Arc::default(), LFS, 8 << 20);
+        let lane = Lane::new(&Arc::default(), Hasher::sha256(), 8 << 20);
         let hasher = lane.file.take_hasher();
         let file = Arc::clone(&lane.file);
         let thread = tokio::spawn(async move { file.lost() });
@@ -305,7 +305,7 @@ mod tests {
     async fn a_file_longer_or_shorter_than_it_should_be_has_the_digest_of_what_came() {
         let lanes = Arc::default();
         for came in [0, 700, 1300] {
-            let mut lane = Lane::new(&lanes, LFS, 1000);
+            let mut lane = Lane::new(&lanes, Hasher::sha256(), 1000);
             lane.push(content(0, came)).await;
             let hashed = soon(lane.finish()).await;
             assert_eq!((hashed.digest(), hashed.length()), (digest(LFS, &content(0, came)), came as u64));

@@ -18,6 +18,7 @@
 //! No object of a commit is ever replaced by other content, so readers of a commit are not disturbed.
 
 mod config;
+mod contents;
 mod error;
 mod keys;
 mod manifest;
@@ -32,6 +33,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use object_store::aws::AmazonS3ConfigKey;
 use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::{
@@ -40,13 +42,15 @@ use object_store::{
 };
 
 pub use config::StoreConfig;
+use contents::Contents;
+pub(crate) use contents::Known;
 pub use error::ObjectError;
 pub(crate) use keys::Keys;
 pub(crate) use read::StoredFile;
 use url::Provider;
 pub use url::{ObjectUrl, ObjectUrlError};
 
-use crate::model::CommitId;
+use crate::model::{CommitId, Hashed};
 use crate::mutex::lock;
 pub(crate) use crate::store::{Mark, SnapshotRecord};
 
@@ -68,6 +72,8 @@ pub(crate) struct Objects {
     url: ObjectUrl,
     /// The server, if an option names one: buckets of two servers may have the same name.
     server: String,
+    /// What requests are signed with, if they are signed with the SHA-256 of their content.
+    signed: Option<Contents>,
     /// The first failed request whose error could only go to a reader of bytes.
     trouble: Mutex<Option<ObjectError>>,
 }
@@ -97,11 +103,19 @@ impl Objects {
         let options = ClientOptions::new().with_connect_timeout(Duration::from_secs(10)).with_timeout(TIMEOUT);
         let retry = RetryConfig { max_retries: 5, retry_timeout: TIMEOUT * 2, ..RetryConfig::default() };
         let root = url.root();
+        let mut signed = None;
         let store: Arc<dyn Backend> = match url.provider() {
             Provider::S3 => {
                 let builder = config.amazon().with_client_options(config.with_http(options)).with_retry(retry);
-                // Requests are signed with their content's SHA-256, so the store refuses a part that was damaged in
+                // Usually requests are signed with their content's SHA-256, so the store refuses a part that was damaged in
                 // transit.
+                let not = [AmazonS3ConfigKey::UnsignedPayload, AmazonS3ConfigKey::SkipSignature];
+                let is_set = |key| builder.get_config_value(&key).is_some_and(|value| value == "true");
+                let contents = Contents::default();
+                if !not.into_iter().any(is_set) {
+                    signed = Some(contents.clone());
+                }
+                let builder = builder.with_crypto_provider(Arc::new(contents));
                 Arc::new(builder.with_url(root).build().map_err(setup)?)
             }
             Provider::Google => {
@@ -114,7 +128,7 @@ impl Objects {
             }
         };
         let server = config.server().to_owned();
-        Ok(Objects { store, url: url.clone(), server, trouble: Mutex::default() })
+        Ok(Objects { store, url: url.clone(), server, signed, trouble: Mutex::default() })
     }
 
     /// A store in memory, for tests.
@@ -122,7 +136,17 @@ impl Objects {
     fn in_memory() -> Self {
         let url = "s3://memory/prefix".parse().unwrap();
         let store = Arc::new(object_store::memory::InMemory::new());
-        Objects { store, url, server: String::new(), trouble: Mutex::default() }
+        Objects { store, url, server: String::new(), signed: None, trouble: Mutex::default() }
+    }
+
+    /// Whether each request contains the SHA-256 of its content.
+    pub(crate) fn needs_digests(&self) -> bool {
+        self.signed.is_some()
+    }
+
+    /// Spares the next requests the work of hashing this content.
+    pub(crate) fn know(&self, content: Bytes, hashed: Hashed) -> Option<Known> {
+        self.signed.as_ref().map(|contents| contents.know(content, hashed))
     }
 
     /// Its URL.

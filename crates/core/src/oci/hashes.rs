@@ -26,7 +26,7 @@ impl Hashes {
     /// For a file of `size` bytes that should have a digest like `like`.
     pub fn new(form: &Form, like: Digest, size: u64, lanes: &Arc<Lanes>) -> Self {
         match form {
-            Form::Raw => Hashes::File(Lane::new(lanes, like, size)),
+            Form::Raw => Hashes::File(Lane::new(lanes, like.hasher(size), size)),
             Form::Tar(_) => Hashes::Both(Box::new(Both { file: like.hasher(size), layer: Hasher::sha256() })),
         }
     }

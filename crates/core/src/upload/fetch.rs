@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use bytes::Bytes;
 
 use super::room::{Room, Space};
-use crate::hashing::{Lane, Lanes};
+use crate::hashing::Lanes;
 use crate::hub::{HubError, ShownUrl};
 use crate::model::{Entry, RepoInfo, RepoPath};
 use crate::platform::read_exact_at;
@@ -92,11 +92,6 @@ struct Trouble {
 }
 
 impl Fetcher {
-    /// A hasher of the file, beside those of other files.
-    pub fn lane(&self) -> Lane {
-        Lane::new(&self.supply.lanes, self.entry.digest(), self.entry.size)
-    }
-
     /// Bytes that came from endpoints.
     pub fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)

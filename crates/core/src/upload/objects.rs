@@ -17,9 +17,10 @@ use super::fetch::{Fetcher, Supply};
 use super::journal::{self, Journal};
 use super::task::Task;
 use crate::finding::Finding;
+use crate::hashing::Lane;
 use crate::hub::HubError;
-use crate::model::{Digest, Entry, Hashed};
-use crate::object_store::{Keys, Mark, ObjectError, Objects};
+use crate::model::{Digest, Entry, Hashed, Hasher};
+use crate::object_store::{Keys, Known, Mark, ObjectError, Objects};
 use crate::progress::Event;
 use crate::transfer::{integrity_finding, mismatch_finding};
 
@@ -146,6 +147,15 @@ impl UploadFile {
         &self.fetcher.entry
     }
 
+    /// A hasher of the file, beside those of other files.
+    fn lane(&self) -> Lane {
+        self.lane_of(self.entry().digest().hasher(self.entry().size), self.entry().size)
+    }
+
+    fn lane_of(&self, hasher: Hasher, size: u64) -> Lane {
+        Lane::new(&self.upload.supply.lanes, hasher, size)
+    }
+
     /// Uploads it, or returns how it differs from the listing.
     async fn attempt(self: &Arc<Self>, resume: bool) -> Result<Attempt, UploadError> {
         let put = if self.entry().size <= PART { self.whole().await } else { self.parts(resume).await };
@@ -167,12 +177,13 @@ impl UploadFile {
         let room = self.upload.supply.space.room(self.entry().size, 0).await;
         self.fetcher.started(0);
         let bytes = self.fetcher.fetch(0..self.entry().size, room, 0).await?;
-        let mut lane = self.fetcher.lane();
+        let mut lane = self.lane();
         lane.push(bytes.clone()).await;
         let hashed = lane.finish().await;
         if hashed.digest() != self.entry().digest() {
             return Ok(Stored::Differs(hashed.digest()));
         }
+        let _known = self.upload.objects.know(bytes.clone(), hashed);
         Ok(Stored::Right(self.upload.objects.put(&self.key(), bytes).await?, hashed))
     }
 
@@ -231,7 +242,7 @@ impl UploadFile {
         let id: Arc<str> = id.into();
         // One part after another goes into it, and after the last one its digest is needed: so the stream of parts only borrows
         // it, one part at a time.
-        let lane = tokio::sync::Mutex::new((!resumed).then(|| self.fetcher.lane()));
+        let lane = tokio::sync::Mutex::new((!resumed).then(|| self.lane()));
         let fetched = stream::iter(parts.len()..count)
             .then(|number| async move {
                 // In order, so that the part that is hashed next always has its room.
@@ -327,7 +338,7 @@ impl UploadFile {
         let (objects, key) = (&self.upload.objects, self.key());
         let Some(mark) = objects.mark(&key).await? else { return Ok(None) };
         let (_, mut bytes) = objects.stream(&key, 0..mark.size).await?;
-        let mut lane = self.fetcher.lane();
+        let mut lane = self.lane();
         while let Some(chunk) = bytes.next().await {
             lane.push(chunk?).await;
         }
@@ -350,10 +361,21 @@ impl UploadFile {
         self.upload.objects.put(&self.journal_key(), text.into()).await.map(drop)
     }
 
+    /// Hashes a part for its request's signature, beside the file or another part.
+    async fn known(&self, part: &Bytes) -> Option<Known> {
+        if !self.upload.objects.needs_digests() {
+            return None;
+        }
+        let mut lane = self.lane_of(Hasher::sha256(), part.len() as u64);
+        lane.push(part.clone()).await;
+        self.upload.objects.know(part.clone(), lane.finish().await)
+    }
+
     #[tracing::instrument(level = "debug", name = "part", skip_all, fields(number = part.number, bytes = part.bytes.len()))]
     async fn put_part(&self, id: &str, part: UploadPart) -> Result<PartId, UploadError> {
         let objects = &self.upload.objects;
         let key = self.key();
+        let _known = self.known(&part.bytes).await;
         let payload = PutPayload::from_bytes(part.bytes);
         let put = objects.store.put_part(&objects.path(&key)?, &id.to_owned(), part.number, payload).await;
         let part = put.map_err(objects.wrong(&key))?;

@@ -168,7 +168,7 @@ impl Pair<'_> {
 
     /// Hashes a file as it comes. After a broken connection it continues at the same offset.
     async fn stream(&self, entry: &Entry) -> Result<Hashed, Box<Finding>> {
-        let begin = || Lane::new(&self.lanes, entry.digest(), entry.size);
+        let begin = || Lane::new(&self.lanes, entry.digest().hasher(entry.size), entry.size);
         let mut lane = begin();
         let fail = |code, message: String| Err(Box::new(Finding::new(code, &entry.path, message)));
         let refused = |error: HubError| Box::new(self.refused(entry, &error));
