@@ -237,6 +237,16 @@ fn cuts_stalls_and_refusals_of_the_hub_are_overcome() {
     assert!(!s3.keys().iter().any(|key| key.starts_with("x/") && key.ends_with(MODEL)));
 }
 
+/// Each file waits a little for another one to be hashed with it, but there is memory for one part only.
+#[test]
+fn with_one_connection_large_files_are_uploaded_and_read_back() {
+    let shards = (1..=3).map(|n| (format!("part-{n}.bin"), vec![n; 17 << 20]));
+    let machine = Machine::new([shards.fold(repo(), |repo, (name, bytes)| repo.lfs(&name, bytes))]);
+    let Some(s3) = S3::start(&machine) else { return };
+    s3.hfget(&machine, "org/one --all --connections 1 --to s3://fleet").ends_with(0).says("verified");
+    s3.hfget(&machine, "verify s3://fleet").ends_with(0);
+}
+
 /// It costs less than the SHA-256 of the content in each request's signature.
 #[test]
 fn the_store_can_check_crc64_instead_of_a_signature_of_the_content() {

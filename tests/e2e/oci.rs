@@ -164,8 +164,6 @@ fn raw_layers_are_the_files_themselves() {
     assert_eq!(model["config"]["mediaType"], "application/vnd.cncf.model.config.v1+json");
 }
 
-/// Where it is a disk that cannot be read, and no server, the exit code says so.
-#[cfg(unix)]
 /// Each file waits a little for another one to be hashed with it, but there is memory for one part only.
 #[test]
 fn with_one_connection_large_files_are_written_and_read_back_in_both_layouts() {
@@ -182,6 +180,8 @@ fn with_one_connection_large_files_are_written_and_read_back_in_both_layouts() {
     }
 }
 
+/// Where it is a disk that cannot be read, and no server, the exit code says so.
+#[cfg(unix)]
 #[test]
 fn a_layout_that_cannot_be_read_is_an_error_of_this_machine() {
     let machine = Machine::new([repo()]);

@@ -166,6 +166,7 @@ impl<F: Feed> Desk<F> {
         }
         if queue.seated + queue.waiting.len() > SEATS * queue.threads && self.is_worth_it(&queue) {
             queue.threads += 1;
+            drop(queue);
             let (thread, run) = (Thread(Arc::clone(self)), file.run());
             tokio::task::spawn_blocking(move || {
                 thread.0.work();

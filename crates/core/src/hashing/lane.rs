@@ -10,6 +10,9 @@ use super::{Backlog, Desk, Feed, Next, StillOpen};
 use crate::model::{Hashed, Hasher};
 use crate::mutex::lock;
 
+/// A chunk counts as at least this many bytes, because it takes as much memory by itself.
+const LEAST: u64 = 64;
+
 /// The threads that hash the lanes of a run.
 pub(crate) type Lanes = Desk<Waiting>;
 
@@ -29,7 +32,7 @@ pub(crate) struct Waiting {
 
 struct State {
     chunks: Vec<Bytes>,
-    /// The sum of the chunks' bytes.
+    /// The sum of the chunks' bytes, or a little more.
     waiting: u64,
     /// The bytes that have not come yet, if the file is as long as it should be.
     missing: u64,
@@ -67,7 +70,7 @@ impl Lane {
         self.wait(|state| (state.waiting < ENOUGH).then_some(())).await;
         {
             let mut state = lock(&self.file.state);
-            state.waiting += bytes.len() as u64;
+            state.waiting += (bytes.len() as u64).max(LEAST);
             state.missing = state.missing.saturating_sub(bytes.len() as u64);
             state.chunks.push(bytes);
         }

@@ -3,6 +3,7 @@
 //! whose digest is not known is hashed as usual.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use aws_lc_rs::{digest, hmac};
@@ -16,8 +17,15 @@ use crate::mutex::lock;
 type Place = (usize, usize);
 
 /// The contents whose digest is known, by their place. They are kept here, so no other content can be at that place.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Contents(Arc<Mutex<HashMap<Place, (Bytes, Sha256)>>>);
+
+impl fmt::Debug for Contents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Contents of megabytes are of no use to a reader.
+        write!(f, "Contents({})", lock(&self.0).len())
+    }
+}
 
 /// A content whose digest is known until this is dropped.
 pub(crate) struct Known {

@@ -92,6 +92,11 @@ fn listed(meta: ObjectMeta) -> Mark {
     Mark { modified: Some(meta.last_modified.timestamp()), ..Mark::new(meta.size, meta.e_tag) }
 }
 
+/// Whether an option is on, as the library reads it.
+fn is_yes(value: &str) -> bool {
+    ["1", "true", "on", "yes", "y"].iter().any(|yes| value.eq_ignore_ascii_case(yes))
+}
+
 impl Objects {
     /// Opens a store with the credentials, region and endpoint of the configuration. Makes no request.
     ///
@@ -110,7 +115,7 @@ impl Objects {
                 // Usually requests are signed with their content's SHA-256, so the store refuses a part that was damaged in
                 // transit.
                 let not = [AmazonS3ConfigKey::UnsignedPayload, AmazonS3ConfigKey::SkipSignature];
-                let is_set = |key| builder.get_config_value(&key).is_some_and(|value| value == "true");
+                let is_set = |key| builder.get_config_value(&key).is_some_and(|value| is_yes(&value));
                 let contents = Contents::default();
                 if !not.into_iter().any(is_set) {
                     signed = Some(contents.clone());
@@ -139,7 +144,7 @@ impl Objects {
         Objects { store, url, server: String::new(), signed: None, trouble: Mutex::default() }
     }
 
-    /// Whether each request contains the SHA-256 of its content.
+    /// Whether requests are signed with the SHA-256 of their content.
     pub(crate) fn needs_digests(&self) -> bool {
         self.signed.is_some()
     }

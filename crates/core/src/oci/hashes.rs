@@ -9,7 +9,7 @@ use super::layout::Form;
 use crate::hashing::{Lane, Lanes};
 use crate::model::{Digest, Hashed, Hasher, OciDigest};
 
-/// The hashers of one layer. A thread hashes two things at once in either case.
+/// The hashers of one layer. A thread hashes two things at once in either case, if the layer is large.
 pub(crate) enum Hashes {
     /// The layer is the file, so its bytes are hashed once, beside those of another layer.
     File(Lane),

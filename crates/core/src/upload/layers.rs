@@ -2,8 +2,8 @@
 //! and sent on as one stream. If the Hub stalls, the fetch is retried and the stream continues. If a push fails, the
 //! whole layer is sent again: registries take a layer as a whole or not at all.
 //!
-//! Each byte goes into two hashes: that of the file, which must match the listing, and that of the layer, which is its
-//! name. If the file does not match, the last bytes are not sent.
+//! The file's hash must match the listing; the layer's is its name, and the same if the layer is the file. If the file does
+//! not match, the last bytes are not sent.
 
 use std::sync::{Arc, Mutex, OnceLock};
 

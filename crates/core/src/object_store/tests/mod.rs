@@ -4,13 +4,14 @@
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use proptest::prelude::*;
 
-use super::{Keys, Mark, ObjectError, Objects, SnapshotRecord, StoredFile};
+use super::{Keys, Mark, ObjectError, Objects, SnapshotRecord, StoreConfig, StoredFile};
 use crate::finding::Outcome;
 use crate::lock::{LockedFile, LockedRepo};
-use crate::model::{CommitId, Hasher, Options, RepoPath, RepoType};
+use crate::model::{CommitId, Hashed, Hasher, Options, RepoPath, RepoType};
 use crate::verify::Far as _;
 
 fn keys() -> Keys {
@@ -238,5 +239,75 @@ proptest! {
             at = at.max(end);
         }
         prop_assert!(objects.take_trouble().is_none());
+    }
+}
+
+/// A store that answers one request with 200; returns the head of that request, in lower case, and its body.
+async fn one_put(options: &[(&str, &str)], work: impl AsyncFnOnce(Objects)) -> (String, Vec<u8>) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", server.local_addr().unwrap());
+    let keys = [("AWS_ENDPOINT_URL", &*endpoint), ("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")];
+    let options = keys.iter().chain(options).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let config = StoreConfig::from("s3://bucket/p".parse::<super::ObjectUrl>().unwrap()).with_options(options);
+    let answer = async {
+        let (mut socket, _) = server.accept().await.unwrap();
+        let mut got = Vec::new();
+        loop {
+            let end = got.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+            let head = end.map(|end| String::from_utf8(got[..end].to_vec()).unwrap().to_ascii_lowercase());
+            if let (Some(end), Some(head)) = (end, head) {
+                let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+                if got.len() - end - 4 == length.unwrap().parse::<usize>().unwrap() {
+                    socket.write_all(b"HTTP/1.1 200 OK\r\netag: \"x\"\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+                    return (head, got[end + 4..].to_vec());
+                }
+            }
+            assert!(socket.read_buf(&mut got).await.unwrap() > 0, "the request is cut off");
+        }
+    };
+    tokio::join!(answer, work(Objects::open(&config).unwrap())).0
+}
+
+fn hashed(content: &[u8]) -> Hashed {
+    let mut hasher = Hasher::sha256();
+    hasher.update(content);
+    hasher.finish()
+}
+
+/// It is what a store compares with the bytes that it gets.
+#[tokio::test]
+async fn a_request_states_the_digest_of_its_content_and_takes_a_known_one() {
+    let content = Bytes::from(vec![7; 100_000]);
+    let stated = |head: &str| {
+        let line = head.lines().find_map(|line| line.strip_prefix("x-amz-content-sha256: "));
+        line.unwrap().to_owned()
+    };
+    let put = async |objects: Objects| drop(objects.put("key", content.clone()).await.unwrap());
+    let (head, body) = one_put(&[], put).await;
+    assert_eq!((stated(&head), &body[..]), (hashed(&content).sha256().to_string(), &content[..]));
+    // A digest of something else shows that the library asks for it.
+    let other = hashed(b"other");
+    let put = async |objects: Objects| {
+        assert!(objects.needs_digests());
+        let _known = objects.know(content.clone(), other).unwrap();
+        objects.put("key", content.clone()).await.unwrap();
+    };
+    let (head, _) = one_put(&[], put).await;
+    assert_eq!(stated(&head), other.sha256().to_string());
+}
+
+#[tokio::test]
+async fn a_request_without_a_signature_of_its_content_needs_no_digest() {
+    let content = Bytes::from(vec![7; 100_000]);
+    for yes in ["true", "1", "On"] {
+        let options = [("AWS_UNSIGNED_PAYLOAD", yes), ("AWS_CHECKSUM_ALGORITHM", "crc64nvme")];
+        let put = async |objects: Objects| {
+            assert!(!objects.needs_digests() && objects.know(content.clone(), hashed(b"other")).is_none());
+            objects.put("key", content.clone()).await.unwrap();
+        };
+        let (head, _) = one_put(&options, put).await;
+        assert!(head.contains("x-amz-content-sha256: unsigned-payload"), "{head}");
+        assert!(head.contains("x-amz-checksum-crc64nvme: "), "{head}");
     }
 }

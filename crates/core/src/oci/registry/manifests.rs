@@ -18,6 +18,8 @@ use crate::oci::{Descriptor, Got, INDEX, Index, MANIFEST, MANIFEST_LIMIT, Manife
 const KINDS: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
                      application/vnd.docker.distribution.manifest.v2+json, \
                      application/vnd.docker.distribution.manifest.list.v2+json";
+/// The code of a registry that got bytes with another digest than it should.
+const OTHER_DIGEST: &str = "DIGEST_INVALID";
 /// The header with the digest of the body.
 const CONTENT_DIGEST: &str = "docker-content-digest";
 /// The most pages of a list of referrers.
@@ -28,6 +30,17 @@ const TRIES: usize = 5;
 /// The digest that an answer states for its content; `None` if it is of another algorithm.
 fn claimed(headers: &HeaderMap) -> Option<OciDigest> {
     headers.get(CONTENT_DIGEST)?.to_str().ok()?.parse().ok()
+}
+
+/// The error of a refused manifest. Its digest was computed before it was sent: so if the registry finds another one, it was
+/// damaged on its way, or another writer sent the same at this moment, and it is sent again.
+fn may_be_damaged(error: OciError) -> OciError {
+    match error {
+        OciError::Failed { place, why, after, .. } if why.contains(OTHER_DIGEST) => {
+            OciError::Failed { place, why, again: true, after }
+        }
+        other => other,
+    }
 }
 
 fn kind_of(headers: &HeaderMap) -> Option<String> {
@@ -125,7 +138,7 @@ impl Wire {
                 let (url, response) = self.once(Via::Api, &ask.with(CONTENT_TYPE, kind)).await?;
                 match response.status() {
                     StatusCode::CREATED | StatusCode::OK => Ok(response.headers().clone()),
-                    _ => Err(self.refusal(place.clone(), &url, response).await),
+                    _ => Err(may_be_damaged(self.refusal(place.clone(), &url, response).await)),
                 }
             })
             .await?;

@@ -22,8 +22,6 @@ use crate::mutex::lock;
 use crate::oci::{OciConfig, OciError};
 use crate::progress::{Event, Progress, Silent};
 
-/// The code of a registry that got bytes with another digest than the request names.
-const OTHER_DIGEST: &str = "DIGEST_INVALID";
 /// The host of docker's own registry, which its names do not contain.
 const DOCKER_HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
 
@@ -252,12 +250,7 @@ impl Wire {
                 let why = "hfget does not send a registry's request to another host";
                 HubError::RedirectRefused { url: url.into(), to, why }.into()
             }
-            // What is sent was hashed before. So it was damaged on its way, or another writer sent the same at this moment.
-            _ => failed(
-                place,
-                why(&format!("{} answered {status}", ShownUrl::from(url))),
-                said.starts_with(OTHER_DIGEST),
-            ),
+            _ => failed(place, why(&format!("{} answered {status}", ShownUrl::from(url))), false),
         }
     }
 
