@@ -1,14 +1,14 @@
 //! Progress as one JSON object per line on stderr, for programs that show their own progress.
 //! docs/src/json.md documents the events and their keys; keys are only added.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use hfget_core::progress::{Event, Progress};
 use hfget_core::unstable::text::json_for_logs;
 use serde_json::{Value, json};
 
-use super::progress::write_line;
+use super::progress::{lock, write_line};
 use super::speed;
 
 /// The time between two lines about bytes.
@@ -39,7 +39,7 @@ pub fn event(name: &str, mut fields: Value) {
 
 impl Ndjson {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn begin(&self, total: u64, done: u64) {

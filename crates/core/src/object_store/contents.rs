@@ -154,13 +154,7 @@ mod tests {
     use sha2::Digest as _;
 
     use super::*;
-    use crate::model::Hasher;
-
-    fn hashed(content: &[u8]) -> Hashed {
-        let mut hasher = Hasher::sha256();
-        hasher.update(content);
-        hasher.finish()
-    }
+    use crate::object_store::tests::hashed;
 
     fn digest_of(contents: &Contents, pieces: &[Bytes]) -> Vec<u8> {
         let mut context = contents.digest(DigestAlgorithm::Sha256).unwrap();

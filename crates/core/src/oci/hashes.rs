@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::layout::Form;
+use super::local::blocking;
 use crate::hashing::{Lane, Lanes};
 use crate::model::{Digest, Hashed, Hasher, OciDigest};
 
@@ -40,18 +41,15 @@ impl Hashes {
             }
             Hashes::Both(both) => both,
         };
-        let work = move || {
+        blocking(move || {
             let (before, rest) = bytes.split_at(file.start.min(bytes.len()));
             let (file, after) = rest.split_at(file.len().min(rest.len()));
             both.layer.update(before);
             Hasher::update_two(&mut both.file, file, &mut both.layer, file);
             both.layer.update(after);
             Hashes::Both(both)
-        };
-        match tokio::task::spawn_blocking(work).await {
-            Ok(done) => done,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
+        })
+        .await
     }
 
     /// The digests of the file and of the layer.

@@ -27,7 +27,7 @@ const CHUNK: u64 = 1 << 20;
 /// The most manifests of an index that are checked for their subjects.
 const REFERRERS: usize = 1000;
 
-/// Runs disk work on a thread for blocking work.
+/// Runs work that blocks, or takes long, on a thread for that.
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,

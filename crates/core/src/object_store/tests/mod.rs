@@ -269,7 +269,7 @@ async fn one_put(options: &[(&str, &str)], work: impl AsyncFnOnce(Objects)) -> (
     tokio::join!(answer, work(Objects::open(&config).unwrap())).0
 }
 
-fn hashed(content: &[u8]) -> Hashed {
+pub(super) fn hashed(content: &[u8]) -> Hashed {
     let mut hasher = Hasher::sha256();
     hasher.update(content);
     hasher.finish()
