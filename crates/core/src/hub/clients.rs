@@ -7,6 +7,7 @@ use rustls::ClientConfig;
 use tokio::runtime::{Handle, Id};
 
 use super::environment::Proxies;
+use super::http1::Http1Client;
 use super::https::HttpsClient;
 use super::tls::{self, Offers};
 use super::{HubConfig, HubError};
@@ -36,9 +37,11 @@ pub(super) struct Clients {
 /// The clients for bytes of one runtime.
 #[derive(Debug, Clone)]
 pub(super) struct Data {
-    /// Builds every request, and sends those that `https` does not send.
+    /// Builds every request, and sends those that the others do not send.
     pub any: Client,
-    /// For URLs of HTTPS; `None` if requests over HTTPS may go through a proxy.
+    /// For URLs of plain HTTP; `None` if such requests may go through a proxy.
+    pub http: Option<Http1Client>,
+    /// The same for HTTPS.
     pub https: Option<HttpsClient>,
 }
 
@@ -72,9 +75,10 @@ impl Clients {
         }
         // HTTP/1.1 only: over HTTP/2 all parts would share one TCP connection.
         let any = client(config, &self.tls, Offers::Http1)?;
-        let proxied = config.proxies.may_serve_https();
-        let https = if proxied { None } else { Some(HttpsClient::new(config, &self.tls)?) };
-        let new = Data { any, https };
+        let proxies = &config.proxies;
+        let http = if proxies.may_serve_http() { None } else { Some(Http1Client::new(config)?) };
+        let https = if proxies.may_serve_https() { None } else { Some(HttpsClient::new(config, &self.tls)?) };
+        let new = Data { any, http, https };
         if clients.len() == RUNTIMES {
             clients.remove(0);
         }
@@ -119,6 +123,8 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use reqwest::header::HeaderMap;
+
     use super::*;
 
     /// A server that keeps its connections open; returns its address, and the number of connections so far.
@@ -151,18 +157,20 @@ mod tests {
             .collect();
         let ask = |runtime: &tokio::runtime::Runtime| {
             runtime.block_on(async {
-                let Data { any, https } = clients.data(&config).unwrap();
+                let Data { any, http, https } = clients.data(&config).unwrap();
                 let answer = any.get(&url).send().await.unwrap();
                 assert!(answer.bytes().await.unwrap().is_empty());
                 // It knows plain HTTP too.
                 let request = any.get(&url).build().unwrap();
                 let answer = https.unwrap().send(&url.parse().unwrap(), request).await.unwrap();
                 assert!(answer.bytes().await.unwrap().is_empty());
+                let answer = http.unwrap().get(&url.parse().unwrap(), HeaderMap::new()).await.unwrap();
+                assert!(answer.bytes().await.unwrap().is_empty());
                 // The connections return to their pools.
                 tokio::task::yield_now().await;
             });
             // Each client has opened one.
-            connections.load(Ordering::Relaxed) / 2
+            connections.load(Ordering::Relaxed) / 3
         };
         let (callers, transfers) = runtimes.split_first().unwrap();
         for (i, transfer) in transfers.iter().enumerate() {

@@ -47,6 +47,11 @@ impl Proxies {
         })
     }
 
+    /// Whether some requests for `http` URLs may go through a proxy.
+    pub fn may_serve_http(&self) -> bool {
+        !self.are_off() && (self.http.is_some() || self.all.is_some())
+    }
+
     /// Whether some requests for `https` URLs may go through a proxy.
     pub fn may_serve_https(&self) -> bool {
         !self.are_off() && (self.https.is_some() || self.all.is_some())

@@ -5,11 +5,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use reqwest::header::HeaderMap;
-use reqwest::{Client, RequestBuilder, Response};
+use reqwest::{Client, Method, RequestBuilder, Response};
 use tracing::{Instrument as _, debug, debug_span};
 use url::Url;
 
-use super::clients::{Clients, Via};
+use super::clients::{Clients, Data, Via};
 use super::error::ShownUrl;
 use super::host::name_of;
 use super::patience::Pace;
@@ -108,11 +108,16 @@ impl Http {
 
     async fn answer(&self, via: Via, url: &Url, request: RequestBuilder) -> Result<Response, HubError> {
         let (client, request) = request.build_split();
-        let request = request.map_err(|e| HubError::of_library(url, &e))?;
-        if let (Via::Data, "https", None) = (via, url.scheme(), request.body())
-            && let Some(https) = self.clients()?.data(&self.config)?.https
-        {
-            return https.send(url, request).await;
+        let mut request = request.map_err(|e| HubError::of_library(url, &e))?;
+        if let (Via::Data, None) = (via, request.body()) {
+            let Data { http, https, .. } = self.clients()?.data(&self.config)?;
+            match (url.scheme(), http, https) {
+                ("http", Some(http), _) if request.method() == Method::GET => {
+                    return http.get(url, std::mem::take(request.headers_mut())).await;
+                }
+                ("https", _, Some(https)) => return https.send(url, request).await,
+                _ => {}
+            }
         }
         client.execute(request).await.map_err(|e| HubError::of_library(url, &e))
     }

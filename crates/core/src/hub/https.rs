@@ -5,14 +5,13 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use hyper::header::{ACCEPT, HeaderValue, USER_AGENT};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper::{Request, Uri};
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
+use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use reqwest::{Body, Response};
 use rustls::ClientConfig;
@@ -25,18 +24,10 @@ use tower::{BoxError, ServiceBuilder, ServiceExt as _};
 use url::Url;
 
 use super::tls::{self, Offers};
-use super::{HubConfig, HubError};
+use super::{HubConfig, HubError, tcp};
 
 /// Bytes of one read from the socket: sixteen records of TLS. `docs/src/path-of-a-byte.md` has the figures of other sizes.
 const READ: usize = 256 << 10;
-/// A connection that is silent for this long is probed, and again after as long. The HTTP library has the same three values.
-const PROBE_AFTER: Duration = Duration::from_secs(15);
-/// A connection is given up after this many probes without an answer.
-const PROBES: u32 = 3;
-/// How long sent bytes may stay without an answer of the other machine.
-#[cfg(target_os = "linux")]
-const UNANSWERED: Duration = Duration::from_secs(30);
-
 type Connect = BoxCloneSyncService<Uri, MaybeHttpsStream<Buffered>, BoxError>;
 
 /// A client that uses HTTP/1.1, so that each request in flight has a connection of its own.
@@ -50,18 +41,9 @@ impl HttpsClient {
     /// A client with this TLS.
     pub fn new(config: &HubConfig, tls: &ClientConfig) -> Result<Self, HubError> {
         let user_agent = HeaderValue::from_str(&config.user_agent).map_err(|e| HubError::Setup(e.to_string()))?;
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        // All addresses of a name share this time. The limit below is for TLS too.
-        tcp.set_connect_timeout(Some(config.timing.connect_timeout));
-        tcp.set_keepalive(Some(PROBE_AFTER));
-        tcp.set_keepalive_interval(Some(PROBE_AFTER));
-        tcp.set_keepalive_retries(Some(PROBES));
-        #[cfg(target_os = "linux")]
-        tcp.set_tcp_user_timeout(Some(UNANSWERED));
         let tls = Arc::new(tls::offering(tls, Offers::Http1));
-        let https = HttpsConnector::from((tcp.map_response(Buffered::new), tls));
+        let https = HttpsConnector::from((tcp::connector(config).map_response(Buffered::new), tls));
+        // TLS has no time of its own.
         let connect = ServiceBuilder::new()
             .map_err(in_words)
             .layer(TimeoutLayer::new(config.timing.connect_timeout))
@@ -89,7 +71,7 @@ impl HttpsClient {
 
 /// Gives the time limit the words of the HTTP library.
 fn in_words(error: BoxError) -> BoxError {
-    if error.is::<Elapsed>() { io::Error::new(io::ErrorKind::TimedOut, "operation timed out").into() } else { error }
+    if error.is::<Elapsed>() { io::Error::new(io::ErrorKind::TimedOut, tcp::TIMED_OUT).into() } else { error }
 }
 
 /// A connection below TLS, with a buffer for what was read from it.
@@ -141,6 +123,8 @@ impl Write for Buffered {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[tokio::test]

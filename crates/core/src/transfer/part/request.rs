@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tracing::debug;
 
 use super::{Ended, Part, Run};
@@ -61,10 +62,21 @@ async fn stream(
 ) -> Result<(), Ended> {
     let mut compared = Instant::now();
     let mut near = false;
-    while let Some(mut bytes) = body.chunk().await? {
-        if let Some(limiter) = run.limiter() {
-            limiter.pass(bytes.len()).await;
+    let mut came = Bytes::new();
+    loop {
+        if came.is_empty() {
+            let Some(more) = body.chunk().await? else { return Ok(()) };
+            came = more;
         }
+        let mut bytes = match run.limiter() {
+            None => std::mem::take(&mut came),
+            // Megabytes may come at once, and the limit is for the time between them too.
+            Some(limiter) => {
+                let bytes = came.split_to(came.len().min(BLOCK));
+                limiter.pass(bytes.len()).await;
+                bytes
+            }
+        };
         if skip > 0 {
             let drop = usize::try_from(skip).unwrap_or(usize::MAX).min(bytes.len());
             let _ = bytes.split_to(drop);
@@ -94,5 +106,4 @@ async fn stream(
             compared = Instant::now();
         }
     }
-    Ok(())
 }

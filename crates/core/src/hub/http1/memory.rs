@@ -1,0 +1,160 @@
+//! Large pieces of memory for bodies, which are used again and again: new memory costs the system nearly as much as the copy
+//! of the bytes. Nothing is received here.
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::sync::Mutex;
+use std::task::{Context, Poll};
+
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use tokio::io::AsyncRead;
+use tokio_util::io::poll_read_buf;
+
+use crate::mutex::lock;
+use crate::platform::PAGE;
+
+/// The most bytes of a piece, and so of a read. `docs/src/path-of-a-byte.md` has the figures of other sizes.
+const LARGEST: usize = 4 << 20;
+/// Smaller pieces are not kept.
+const WORTH_KEEPING: usize = 256 << 10;
+/// The most pieces that are kept: as many as the largest ones that a fetch on few connections uses.
+const KEPT: usize = 16;
+
+/// Pieces that were filled. Some of their bytes may still be in use.
+#[derive(Debug, Default)]
+pub(super) struct Memory(Mutex<VecDeque<BytesMut>>);
+
+/// A piece that is being filled.
+#[derive(Debug, Default)]
+pub(super) struct Piece {
+    bytes: BytesMut,
+    size: usize,
+    /// How many bytes it can still take.
+    room: usize,
+}
+
+impl Memory {
+    /// A piece for `wanted` bytes, or for as many of them as the largest one takes. It begins at a page, because the system
+    /// copies faster to such an address.
+    pub fn piece(&self, wanted: u64) -> Piece {
+        let size = usize::try_from(wanted).unwrap_or(LARGEST).min(LARGEST);
+        let mut bytes = self.free(size + PAGE).unwrap_or_else(|| BytesMut::with_capacity(size + PAGE));
+        let before = bytes.spare_capacity_mut().as_ptr().align_offset(PAGE).min(PAGE);
+        bytes.resize(before, 0);
+        bytes.advance(before);
+        Piece { bytes, size, room: size }
+    }
+
+    /// A kept piece with this much memory whose bytes nobody uses any more.
+    fn free(&self, size: usize) -> Option<BytesMut> {
+        let mut kept = lock(&self.0);
+        // The oldest ones come first, and are the first that nobody uses.
+        let place = kept.iter_mut().position(|piece| piece.try_reclaim(size))?;
+        kept.remove(place)
+    }
+
+    /// Keeps a piece, to use it again when its bytes are dropped.
+    pub fn keep(&self, piece: Piece) {
+        if piece.size < WORTH_KEEPING {
+            return;
+        }
+        let mut kept = lock(&self.0);
+        if kept.len() == KEPT {
+            kept.pop_front();
+        }
+        kept.push_back(piece.bytes);
+    }
+}
+
+impl Piece {
+    /// Whether it can take no more bytes.
+    pub fn is_full(&self) -> bool {
+        self.room == 0
+    }
+
+    /// The number of bytes that `split` returns.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Copies as many of these bytes as there is room for, and returns how many.
+    pub fn copy(&mut self, from: &[u8]) -> usize {
+        let n = from.len().min(self.room);
+        self.bytes.extend_from_slice(&from[..n]);
+        self.room -= n;
+        n
+    }
+
+    /// Reads at most `limit` bytes, and returns how many came: none at the end, or if there is no room.
+    pub fn poll_read(
+        &mut self,
+        from: Pin<&mut impl AsyncRead>,
+        limit: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let limit = limit.min(self.room);
+        let read = poll_read_buf(from, cx, &mut (&mut self.bytes).limit(limit))?;
+        read.map(|n| {
+            self.room -= n;
+            Ok(n)
+        })
+    }
+
+    /// Takes the bytes that it has. What it gets later comes after them.
+    pub fn split(&mut self) -> Bytes {
+        self.bytes.split().freeze()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(memory: &Memory, size: usize) -> (Bytes, Piece) {
+        let mut piece = memory.piece(size as u64);
+        assert_eq!(piece.copy(&vec![7; size]), size);
+        (piece.split(), piece)
+    }
+
+    #[test]
+    fn memory_is_used_again_when_its_bytes_are_dropped_and_not_before() {
+        let memory = Memory::default();
+        let (first, piece) = filled(&memory, LARGEST);
+        assert!(piece.is_full());
+        assert_eq!(first.as_ptr().addr() % PAGE, 0);
+        memory.keep(piece);
+        let (second, piece) = filled(&memory, LARGEST);
+        assert_ne!(first.as_ptr(), second.as_ptr());
+        assert_eq!(second[0], 7);
+        memory.keep(piece);
+        let at = first.as_ptr();
+        drop(first);
+        let (third, _) = filled(&memory, WORTH_KEEPING);
+        assert_eq!(third.as_ptr(), at, "also for fewer bytes");
+    }
+
+    #[test]
+    fn few_and_only_large_pieces_are_kept() {
+        let memory = Memory::default();
+        for size in [WORTH_KEEPING - 1, WORTH_KEEPING] {
+            for _ in 0..2 * KEPT {
+                memory.keep(memory.piece(size as u64));
+            }
+        }
+        assert_eq!(lock(&memory.0).len(), 1);
+        let pieces: Vec<_> = (0..2 * KEPT).map(|_| memory.piece(WORTH_KEEPING as u64)).collect();
+        pieces.into_iter().for_each(|piece| memory.keep(piece));
+        assert_eq!(lock(&memory.0).len(), KEPT);
+    }
+
+    #[test]
+    fn a_piece_takes_no_more_than_was_wanted() {
+        let mut piece = Memory::default().piece(5);
+        assert_eq!(piece.copy(b"12"), 2);
+        assert_eq!(piece.split(), "12");
+        assert_eq!(piece.copy(b"34567"), 3);
+        assert_eq!(piece.split(), "345");
+        assert!(piece.is_full());
+    }
+}

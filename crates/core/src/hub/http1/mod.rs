@@ -1,0 +1,125 @@
+//! The client that receives bytes over plain HTTP without a proxy. It reads several megabytes at once into memory that it uses
+//! again; the HTTP library's own client takes new memory for each read, and reads less than half a megabyte. An answer that is
+//! not a plain body of a stated length is handed to the library. `http` decides which client sends a request.
+
+mod content;
+mod head;
+mod idle;
+mod memory;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::client::conn::http1::handshake;
+use hyper::header::{ACCEPT, HeaderValue, USER_AGENT};
+use hyper::{HeaderMap, Uri};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioIo;
+use reqwest::{Body, Response};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tower::ServiceExt as _;
+use url::{Position, Url};
+
+use self::content::Content;
+use self::head::Start;
+use self::idle::Idle;
+use self::memory::Memory;
+use super::{HubConfig, HubError, tcp};
+
+/// A client whose requests in flight have a connection each.
+#[derive(Debug, Clone)]
+pub(super) struct Http1Client {
+    connector: HttpConnector,
+    connect_timeout: Duration,
+    user_agent: HeaderValue,
+    shared: Arc<Shared>,
+}
+
+/// What the client and the bodies of its answers share.
+#[derive(Debug, Default)]
+struct Shared {
+    idle: Idle,
+    memory: Memory,
+}
+
+impl Http1Client {
+    /// Opens no connection yet.
+    pub fn new(config: &HubConfig) -> Result<Self, HubError> {
+        let user_agent = HeaderValue::from_str(&config.user_agent).map_err(|e| HubError::Setup(e.to_string()))?;
+        let (connector, connect_timeout) = (tcp::connector(config), config.timing.connect_timeout);
+        Ok(Http1Client { connector, connect_timeout, user_agent, shared: Arc::default() })
+    }
+
+    /// Sends a GET request without a body, and waits for the head of the answer.
+    pub async fn get(&self, url: &Url, mut headers: HeaderMap) -> Result<Response, HubError> {
+        // The HTTP library's client adds these when it sends.
+        headers.entry(USER_AGENT).or_insert_with(|| self.user_agent.clone());
+        headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+        let request = head::request(url, &headers);
+        let host = &url[Position::BeforeHost..Position::AfterPort];
+        if let Some(mut connection) = self.shared.idle.take(host) {
+            let mut came = Vec::with_capacity(head::LIMIT);
+            match ask(&mut connection, &request, &mut came).await {
+                Ok(start) if !came.is_empty() => return self.answer(url, connection, start, came).await,
+                Err(error) if !came.is_empty() => return Err(HubError::transport(url, &error, false)),
+                // The server has closed it meanwhile, and probably all others. A GET request may be sent again (RFC 9112, 9.3.1).
+                Ok(_) | Err(_) => self.shared.idle.forget(host),
+            }
+        }
+        let mut connection = self.connect(url).await?;
+        let mut came = Vec::with_capacity(head::LIMIT);
+        let start = ask(&mut connection, &request, &mut came).await;
+        let start = start.map_err(|error| HubError::transport(url, &error, false))?;
+        self.answer(url, connection, start, came).await
+    }
+
+    async fn connect(&self, url: &Url) -> Result<TcpStream, HubError> {
+        let failed = |error: &(dyn std::error::Error + 'static)| HubError::transport(url, error, true);
+        let uri = Uri::try_from(url.as_str()).map_err(|error| failed(&error))?;
+        match timeout(self.connect_timeout, self.connector.clone().oneshot(uri)).await {
+            Ok(Ok(connection)) => Ok(connection.into_inner()),
+            Ok(Err(error)) => Err(failed(&error)),
+            Err(_) => Err(failed(&io::Error::new(io::ErrorKind::TimedOut, tcp::TIMED_OUT))),
+        }
+    }
+
+    /// The answer that begins with these bytes.
+    async fn answer(&self, url: &Url, connection: TcpStream, start: Start, came: Vec<u8>) -> Result<Response, HubError> {
+        let Start::Plain(head, n) = start else {
+            let answer = read_by_library(connection, came).await;
+            return answer.map_err(|error| HubError::transport(url, &error, false));
+        };
+        let host = head.stays_open.then(|| url[Position::BeforeHost..Position::AfterPort].to_owned());
+        let content = Content::new(Arc::clone(&self.shared), connection, host, head.length, &came[n..]);
+        let mut answer = hyper::Response::new(Body::wrap(content));
+        (*answer.status_mut(), *answer.version_mut(), *answer.headers_mut()) = (head.status, head.version, head.headers);
+        Ok(answer.into())
+    }
+}
+
+/// Sends a request, and reads until the answer's beginning, which is added to `came`, can be judged.
+async fn ask(connection: &mut TcpStream, request: &[u8], came: &mut Vec<u8>) -> io::Result<Start> {
+    connection.write_all(request).await?;
+    loop {
+        if connection.read_buf(came).await? == 0 {
+            return Ok(Start::Other);
+        }
+        match head::read(came) {
+            Start::Unfinished => {}
+            start => return Ok(start),
+        }
+    }
+}
+
+/// Lets the HTTP library read an answer to a GET request. It gets the bytes that came already, and its own request goes nowhere.
+async fn read_by_library(connection: TcpStream, came: Vec<u8>) -> hyper::Result<Response> {
+    let answer = io::Cursor::new(came).chain(connection);
+    let (mut sender, answering) = handshake(TokioIo::new(tokio::io::join(answer, tokio::io::sink()))).await?;
+    // Its errors are also those of the answer and of its body.
+    tokio::spawn(answering);
+    let answer = sender.send_request(hyper::Request::new(Body::default())).await?;
+    Ok(answer.map(Body::wrap).into())
+}
