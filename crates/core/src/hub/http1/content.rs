@@ -44,7 +44,8 @@ impl Content {
         let piece = if length > 0 { shared.memory.piece(length) } else { Piece::default() };
         // Nothing was requested that could come after the body.
         let key = key.filter(|_| first.len() as u64 <= length);
-        let mut content = Content { shared, connection: Some(connection), key, length, left: length, piece, late: None };
+        let mut content =
+            Content { shared, connection: Some(connection), key, length, left: length, piece, late: None };
         let first = &first[..first.len().min(usize::try_from(length).unwrap_or(usize::MAX))];
         let copied = content.piece.copy(first);
         content.came(copied);
@@ -98,7 +99,9 @@ impl Content {
                 Poll::Ready(Ok(n)) if n > 0 => self.came(n),
                 // Why this order: the bytes that came before the end or the error are handed on first. The next read finds the end again.
                 Poll::Ready(_) if self.piece.len() > 0 => return Poll::Ready(Some(Ok(self.take()))),
-                Poll::Ready(Ok(_)) => return Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::UnexpectedEof, CUT_SHORT)))),
+                Poll::Ready(Ok(_)) => {
+                    return Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::UnexpectedEof, CUT_SHORT))));
+                }
                 Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
                 Poll::Pending if self.piece.len() == 0 => return Poll::Pending,
                 Poll::Pending => {
@@ -115,10 +118,7 @@ impl Body for Content {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         self.poll(cx)
     }
 

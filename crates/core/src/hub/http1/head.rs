@@ -60,7 +60,9 @@ pub(super) fn read(bytes: &[u8]) -> Start {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
     let mut answer = httparse::Response::new(&mut headers);
     match answer.parse(bytes) {
-        Ok(httparse::Status::Complete(n)) => plain(&answer).map_or(Start::Other, |head| Start::Plain(Box::new(head), n)),
+        Ok(httparse::Status::Complete(n)) => {
+            plain(&answer).map_or(Start::Other, |head| Start::Plain(Box::new(head), n))
+        }
         Ok(httparse::Status::Partial) if bytes.len() < LIMIT => Start::Unfinished,
         Ok(httparse::Status::Partial) | Err(_) => Start::Other,
     }
@@ -128,7 +130,8 @@ mod tests {
         assert_eq!((read.status, read.version), (StatusCode::PARTIAL_CONTENT, Version::HTTP_11));
         assert_eq!(read.headers.get_all("x").iter().count(), 2);
         let with = |version: &str, header: &str| {
-            plain(&format!("HTTP/{version} 404 Not Found\r\ncontent-length: 0\r\n{header}\r\n")).map(|(_, open, _)| open)
+            plain(&format!("HTTP/{version} 404 Not Found\r\ncontent-length: 0\r\n{header}\r\n"))
+                .map(|(_, open, _)| open)
         };
         assert_eq!(with("1.1", "connection: Keep-Alive\r\n"), Some(true));
         assert_eq!(with("1.1", "connection: te, CLOSE\r\n"), Some(false));

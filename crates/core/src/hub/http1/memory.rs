@@ -144,7 +144,9 @@ mod tests {
         }
         assert_eq!(lock(&memory.0).len(), 1);
         let pieces: Vec<_> = (0..2 * KEPT).map(|_| memory.piece(WORTH_KEEPING as u64)).collect();
-        pieces.into_iter().for_each(|piece| memory.keep(piece));
+        for piece in pieces {
+            memory.keep(piece);
+        }
         assert_eq!(lock(&memory.0).len(), KEPT);
     }
 

@@ -5,17 +5,16 @@
 mod content;
 mod head;
 mod idle;
+mod library;
 mod memory;
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::client::conn::http1::handshake;
 use hyper::header::{ACCEPT, HeaderValue, USER_AGENT};
 use hyper::{HeaderMap, Uri};
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioIo;
 use reqwest::{Body, Response};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -87,15 +86,22 @@ impl Http1Client {
     }
 
     /// The answer that begins with these bytes.
-    async fn answer(&self, url: &Url, connection: TcpStream, start: Start, came: Vec<u8>) -> Result<Response, HubError> {
+    async fn answer(
+        &self,
+        url: &Url,
+        connection: TcpStream,
+        start: Start,
+        came: Vec<u8>,
+    ) -> Result<Response, HubError> {
         let Start::Plain(head, n) = start else {
-            let answer = read_by_library(connection, came).await;
+            let answer = library::read(connection, came).await;
             return answer.map_err(|error| HubError::transport(url, &error, false));
         };
         let host = head.stays_open.then(|| url[Position::BeforeHost..Position::AfterPort].to_owned());
         let content = Content::new(Arc::clone(&self.shared), connection, host, head.length, &came[n..]);
         let mut answer = hyper::Response::new(Body::wrap(content));
-        (*answer.status_mut(), *answer.version_mut(), *answer.headers_mut()) = (head.status, head.version, head.headers);
+        (*answer.status_mut(), *answer.version_mut(), *answer.headers_mut()) =
+            (head.status, head.version, head.headers);
         Ok(answer.into())
     }
 }
@@ -114,12 +120,5 @@ async fn ask(connection: &mut TcpStream, request: &[u8], came: &mut Vec<u8>) -> 
     }
 }
 
-/// Lets the HTTP library read an answer to a GET request. It gets the bytes that came already, and its own request goes nowhere.
-async fn read_by_library(connection: TcpStream, came: Vec<u8>) -> hyper::Result<Response> {
-    let answer = io::Cursor::new(came).chain(connection);
-    let (mut sender, answering) = handshake(TokioIo::new(tokio::io::join(answer, tokio::io::sink()))).await?;
-    // Its errors are also those of the answer and of its body.
-    tokio::spawn(answering);
-    let answer = sender.send_request(hyper::Request::new(Body::default())).await?;
-    Ok(answer.map(Body::wrap).into())
-}
+#[cfg(test)]
+mod tests;

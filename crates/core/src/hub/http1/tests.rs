@@ -1,0 +1,206 @@
+//! A server that sends what a test says, and how the client reads it.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::sleep;
+
+use super::*;
+
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: ";
+
+/// A server's next step on a connection.
+#[derive(Clone)]
+enum Does {
+    /// Reads the head of a request, and sends these bytes.
+    Answers(Vec<u8>),
+    /// Sends these bytes after a pause.
+    Later(u64, Vec<u8>),
+    /// Waits for the next request, and closes the connection instead of an answer.
+    Hangs,
+}
+
+struct Server {
+    url: Url,
+    connections: Arc<AtomicUsize>,
+    client: Http1Client,
+}
+
+impl Server {
+    /// A server that does this on each connection, and then closes it.
+    fn that(steps: impl Into<Vec<Does>>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = Url::parse(&format!("http://{}/file", listener.local_addr().unwrap())).unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (steps, counted) = (steps.into(), Arc::clone(&connections));
+        std::thread::spawn(move || {
+            for connection in listener.incoming() {
+                counted.fetch_add(1, Ordering::Relaxed);
+                let (mut connection, steps) = (connection.unwrap(), steps.clone());
+                std::thread::spawn(move || {
+                    for step in steps {
+                        // The client may have gone already.
+                        let _ = match step {
+                            Does::Answers(bytes) => {
+                                let request = head_of_request(&mut connection);
+                                assert!(
+                                    request.is_empty() || request.starts_with("GET /file HTTP/1.1\r\n"),
+                                    "{request}"
+                                );
+                                connection.write_all(&bytes)
+                            }
+                            Does::Later(millis, bytes) => {
+                                sleep(Duration::from_millis(millis));
+                                connection.write_all(&bytes)
+                            }
+                            Does::Hangs => {
+                                head_of_request(&mut connection);
+                                connection.shutdown(Shutdown::Both)
+                            }
+                        };
+                    }
+                });
+            }
+        });
+        let client = Http1Client::new(&HubConfig::new(url.as_str()).unwrap()).unwrap();
+        Server { url, connections, client }
+    }
+
+    async fn get(&self) -> Result<Response, HubError> {
+        self.client.get(&self.url, HeaderMap::new()).await
+    }
+
+    async fn text(&self) -> String {
+        self.get().await.unwrap().text().await.unwrap()
+    }
+
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+}
+
+fn head_of_request(connection: &mut std::net::TcpStream) -> String {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") && connection.read(&mut byte).is_ok_and(|n| n > 0) {
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).unwrap()
+}
+
+fn answers(text: &str) -> Does {
+    Does::Answers(text.as_bytes().to_vec())
+}
+
+fn with_body(body: &[u8]) -> Does {
+    Does::Answers([format!("{OK}{}\r\n\r\n", body.len()).as_bytes(), body].concat())
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again_as_soon_as_its_last_byte_has_come() {
+    let server = Server::that([with_body(b"one"), with_body(b""), with_body(b"three")]);
+    let first = server.get().await.unwrap();
+    assert_eq!(server.text().await, "");
+    assert_eq!((first.text().await.unwrap(), server.text().await), ("one".into(), "three".into()));
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_must_close_or_sent_more_than_its_body_is_not_used_again() {
+    for answer in [format!("{OK}3\r\nconnection: close\r\n\r\none"), format!("{OK}3\r\n\r\none and more")] {
+        let server = Server::that([answers(&answer), with_body(b"wrong")]);
+        assert_eq!([server.text().await, server.text().await], ["one", "one"]);
+        assert_eq!(server.connections(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_request_is_sent_again_if_the_server_has_closed_an_idle_connection() {
+    for steps in [vec![with_body(b"one")], vec![with_body(b"one"), Does::Hangs]] {
+        let server = Server::that(steps);
+        assert_eq!([server.text().await, server.text().await], ["one", "one"]);
+        assert_eq!(server.connections(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_new_connection_without_an_answer_is_an_error_and_not_tried_again() {
+    let server = Server::that([Does::Hangs]);
+    let error = server.get().await.unwrap_err().to_string();
+    assert!(error.contains("connection closed before message completed"), "{error}");
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_without_a_plain_length_is_read_by_the_library_from_the_same_connection() {
+    for (answer, text) in [
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\none\r\n0\r\n\r\n".to_owned(), "one"),
+        ("HTTP/1.1 200 OK\r\n\r\nuntil the end".to_owned(), "until the end"),
+        (format!("HTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\n{OK}3\r\n\r\none"), "one"),
+        ("HTTP/1.1 204 No Content\r\n\r\n".to_owned(), ""),
+    ] {
+        let server = Server::that([answers(&answer)]);
+        assert_eq!(server.text().await, text, "{answer}");
+        assert_eq!(server.connections(), 1);
+        let (head, rest) = answer.split_at(20);
+        let server = Server::that([answers(head), Does::Later(30, rest.as_bytes().to_vec())]);
+        assert_eq!(server.text().await, text, "in two parts: {answer}");
+    }
+    let server = Server::that([answers("SSH-2.0-OpenSSH_9\r\n")]);
+    let error = server.get().await.unwrap_err();
+    assert!(matches!(error, HubError::Network { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_long_body_comes_whole_in_large_pieces_and_its_last_eighth_by_itself() {
+    let body: Vec<u8> = (0..16 << 20).map(|i: u32| (i % 251) as u8).collect();
+    let server = Server::that([with_body(&body)]);
+    let mut answer = server.get().await.unwrap();
+    assert_eq!(answer.content_length(), Some(body.len() as u64));
+    let (mut came, mut ends) = (Vec::new(), Vec::new());
+    while let Some(piece) = answer.chunk().await.unwrap() {
+        came.extend_from_slice(&piece);
+        ends.push(came.len());
+    }
+    assert!(came == body);
+    assert!(ends.contains(&(14 << 20)), "{ends:?}");
+}
+
+#[tokio::test]
+async fn bytes_that_came_are_not_kept_back() {
+    let head = format!("{OK}{}\r\n\r\n", 64 << 20);
+    let server = Server::that([answers(&head), Does::Later(0, vec![1; 100_000]), Does::Later(60_000, vec![2])]);
+    let mut answer = server.get().await.unwrap();
+    let mut came = 0;
+    while came < 100_000 {
+        came += answer.chunk().await.unwrap().unwrap().len();
+    }
+    assert_eq!(came, 100_000);
+}
+
+#[tokio::test]
+async fn the_bytes_before_a_broken_end_come_before_the_error() {
+    let server = Server::that([answers(&format!("{OK}10\r\n\r\n")), Does::Later(0, b"12345".to_vec())]);
+    let mut answer = server.get().await.unwrap();
+    let mut came = Vec::new();
+    let error = loop {
+        match answer.chunk().await {
+            Ok(piece) => came.extend_from_slice(&piece.unwrap()),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(came, b"12345");
+    let error = HubError::of_library(&server.url, &error).to_string();
+    assert!(error.contains("end of file before message length reached"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_nobody_runs_is_no_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
+    drop(listener);
+    let client = Http1Client::new(&HubConfig::new(url.as_str()).unwrap()).unwrap();
+    let error = client.get(&url, HeaderMap::new()).await.unwrap_err();
+    assert!(matches!(&error, HubError::NoConnection { what, .. } if what.contains("refused")), "{error}");
+}
