@@ -13,12 +13,19 @@ use object_store::client::{CryptoProvider, DigestAlgorithm, DigestContext, HmacC
 use crate::model::{Hashed, Sha256};
 use crate::mutex::lock;
 
-/// Where a content is in memory, and its length.
+/// Where a piece is in memory, and its length.
 type Place = (usize, usize);
 
-/// The contents whose digest is known, by their place. They are kept here, so no other content can be at that place.
+/// The contents whose digest is known, by the place of their first piece. They are kept here, so no other content can be at
+/// that place.
 #[derive(Clone, Default)]
-pub(crate) struct Contents(Arc<Mutex<HashMap<Place, (Bytes, Sha256)>>>);
+pub(crate) struct Contents(Arc<Mutex<HashMap<Place, Arc<Content>>>>);
+
+/// A content in the pieces in which the library gets it, and its digest.
+struct Content {
+    pieces: Vec<Bytes>,
+    digest: Sha256,
+}
 
 impl fmt::Debug for Contents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -30,29 +37,34 @@ impl fmt::Debug for Contents {
 /// A content whose digest is known until this is dropped.
 pub(crate) struct Known {
     contents: Contents,
-    place: Place,
+    /// `None` for a content without bytes.
+    place: Option<Place>,
 }
 
-fn place(content: &[u8]) -> Place {
-    (content.as_ptr().addr(), content.len())
+fn place(piece: &[u8]) -> Place {
+    (piece.as_ptr().addr(), piece.len())
 }
 
 impl Contents {
     /// Notes the digest of a content. `hashed` must be of these bytes.
-    pub fn know(&self, content: Bytes, hashed: Hashed) -> Known {
-        let place = place(&content);
-        lock(&self.0).insert(place, (content, hashed.sha256()));
+    pub fn know(&self, pieces: Vec<Bytes>, hashed: Hashed) -> Known {
+        let place = pieces.first().map(|first| place(first));
+        if let Some(place) = place {
+            lock(&self.0).insert(place, Arc::new(Content { pieces, digest: hashed.sha256() }));
+        }
         Known { contents: self.clone(), place }
     }
 
-    fn find(&self, content: &[u8]) -> Option<(Bytes, Sha256)> {
-        lock(&self.0).get(&place(content)).cloned()
+    fn find(&self, first: &[u8]) -> Option<Arc<Content>> {
+        lock(&self.0).get(&place(first)).cloned()
     }
 }
 
 impl Drop for Known {
     fn drop(&mut self) {
-        lock(&self.contents.0).remove(&self.place);
+        if let Some(place) = self.place {
+            lock(&self.contents.0).remove(&place);
+        }
     }
 }
 
@@ -60,7 +72,7 @@ impl CryptoProvider for Contents {
     fn digest(&self, algorithm: DigestAlgorithm) -> object_store::Result<Box<dyn DigestContext>> {
         match algorithm {
             DigestAlgorithm::Sha256 => {
-                Ok(Box::new(Content { contents: self.clone(), state: State::Nothing, digest: Vec::new() }))
+                Ok(Box::new(Digesting { contents: self.clone(), state: State::Nothing, digest: Vec::new() }))
             }
             _ => Err(unknown("digest")),
         }
@@ -87,7 +99,7 @@ fn unknown(what: &str) -> object_store::Error {
 }
 
 /// A content that the library wants the digest of.
-struct Content {
+struct Digesting {
     contents: Contents,
     state: State,
     digest: Vec<u8>,
@@ -95,26 +107,36 @@ struct Content {
 
 enum State {
     Nothing,
-    /// One piece has come, whose digest is known.
-    Known(Bytes, Sha256),
+    /// As many pieces of this content have come, and nothing else.
+    Known(Arc<Content>, usize),
     Hashing(digest::Context),
 }
 
-impl DigestContext for Content {
+/// Hashes pieces that did not go on as expected.
+fn hash(pieces: &[Bytes]) -> digest::Context {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for piece in pieces {
+        context.update(piece);
+    }
+    context
+}
+
+impl DigestContext for Digesting {
     fn update(&mut self, data: &[u8]) {
-        let new = || digest::Context::new(&digest::SHA256);
         let mut context = match std::mem::replace(&mut self.state, State::Nothing) {
             State::Nothing => match self.contents.find(data) {
-                Some((content, digest)) => {
-                    self.state = State::Known(content, digest);
+                Some(content) => {
+                    self.state = State::Known(content, 1);
                     return;
                 }
-                None => new(),
+                None => hash(&[]),
             },
-            State::Known(before, _) => {
-                let mut context = new();
-                context.update(&before);
-                context
+            State::Known(content, n) => {
+                if content.pieces.get(n).is_some_and(|piece| place(piece) == place(data)) {
+                    self.state = State::Known(content, n + 1);
+                    return;
+                }
+                hash(&content.pieces[..n])
             }
             State::Hashing(context) => context,
         };
@@ -123,11 +145,16 @@ impl DigestContext for Content {
     }
 
     fn finish(&mut self) -> object_store::Result<&[u8]> {
-        self.digest = match std::mem::replace(&mut self.state, State::Nothing) {
-            State::Known(_, digest) => digest.0.to_vec(),
-            State::Nothing => digest::digest(&digest::SHA256, &[]).as_ref().to_vec(),
-            State::Hashing(context) => context.finish().as_ref().to_vec(),
+        let context = match std::mem::replace(&mut self.state, State::Nothing) {
+            State::Known(content, n) if n == content.pieces.len() => {
+                self.digest = content.digest.0.to_vec();
+                return Ok(&self.digest);
+            }
+            State::Known(content, n) => hash(&content.pieces[..n]),
+            State::Nothing => hash(&[]),
+            State::Hashing(context) => context,
         };
+        self.digest = context.finish().as_ref().to_vec();
         Ok(&self.digest)
     }
 }
@@ -167,12 +194,14 @@ mod tests {
     proptest! {
         #[test]
         fn a_digest_is_that_of_the_whole_content_whatever_is_known_of_its_pieces(
-            pieces in proptest::collection::vec((proptest::collection::vec(any::<u8>(), 0..200), any::<bool>()), 0..4),
+            pieces in proptest::collection::vec((proptest::collection::vec(any::<u8>(), 0..200), any::<bool>()), 0..6),
         ) {
             let contents = Contents::default();
             let pieces: Vec<(Bytes, bool)> = pieces.into_iter().map(|(bytes, known)| (bytes.into(), known)).collect();
-            let known = pieces.iter().filter(|(_, known)| *known);
-            let known: Vec<Known> = known.map(|(bytes, _)| contents.know(bytes.clone(), hashed(bytes))).collect();
+            // Each run of pieces that are marked is a content that is known.
+            let runs = pieces.chunk_by(|(_, a), (_, b)| a == b).filter(|run| run[0].1);
+            let runs = runs.map(|run| run.iter().map(|(bytes, _)| bytes.clone()).collect::<Vec<_>>());
+            let known: Vec<Known> = runs.map(|run| contents.know(run.clone(), hashed(&run.concat()))).collect();
             let all: Vec<Bytes> = pieces.into_iter().map(|(bytes, _)| bytes).collect();
             prop_assert_eq!(digest_of(&contents, &all), sha2::Sha256::digest(all.concat()).to_vec());
             drop(known);
@@ -186,13 +215,26 @@ mod tests {
         let content = Bytes::from(vec![7; 1000]);
         // A digest of something else shows where it comes from.
         let other = hashed(b"other");
-        let known = contents.know(content.clone(), other);
-        assert_eq!(digest_of(&contents, std::slice::from_ref(&content)), other.sha256().0);
+        let pieces = [content.slice(..400), content.slice(400..)];
+        let known = contents.know(pieces.to_vec(), other);
+        assert_eq!(digest_of(&contents, &pieces), other.sha256().0);
         let right = sha2::Sha256::digest(&content).to_vec();
         assert_eq!(digest_of(&contents, &[Bytes::copy_from_slice(&content)]), right, "other memory");
-        assert_eq!(digest_of(&contents, &[content.slice(..999), content.slice(999..)]), right, "pieces of it");
+        assert_eq!(digest_of(&contents, std::slice::from_ref(&content)), right, "in one piece");
+        assert_eq!(
+            digest_of(&contents, &[content.slice(..400), content.slice(400..999), content.slice(999..)]),
+            right,
+            "in others"
+        );
+        assert_eq!(
+            digest_of(&contents, &pieces[..1]),
+            sha2::Sha256::digest(&content[..400]).to_vec(),
+            "only the first"
+        );
+        let more = [&pieces[..], &pieces[..1]].concat();
+        assert_eq!(digest_of(&contents, &more), sha2::Sha256::digest(more.concat()).to_vec(), "more than it");
         drop(known);
-        assert_eq!(digest_of(&contents, &[content]), right, "no longer known");
+        assert_eq!(digest_of(&contents, &pieces), right, "no longer known");
     }
 
     /// RFC 4231, 4.3.

@@ -150,8 +150,8 @@ impl Objects {
     }
 
     /// Spares the next requests the work of hashing this content.
-    pub(crate) fn know(&self, content: Bytes, hashed: Hashed) -> Option<Known> {
-        self.signed.as_ref().map(|contents| contents.know(content, hashed))
+    pub(crate) fn know(&self, pieces: Vec<Bytes>, hashed: Hashed) -> Option<Known> {
+        self.signed.as_ref().map(|contents| contents.know(pieces, hashed))
     }
 
     /// Its URL.
@@ -245,10 +245,10 @@ impl Objects {
     }
 
     /// Writes a whole object.
-    #[tracing::instrument(level = "debug", skip(self, bytes), fields(url = %self.url, bytes = bytes.len()))]
-    pub(crate) async fn put(&self, key: &str, bytes: Bytes) -> Result<Mark, ObjectError> {
-        let size = bytes.len() as u64;
-        let put = self.store.put(&self.path(key)?, PutPayload::from_bytes(bytes)).await.map_err(self.wrong(key))?;
+    #[tracing::instrument(level = "debug", skip(self, content), fields(url = %self.url))]
+    pub(crate) async fn put(&self, key: &str, content: PutPayload) -> Result<Mark, ObjectError> {
+        let size = content.content_length() as u64;
+        let put = self.store.put(&self.path(key)?, content).await.map_err(self.wrong(key))?;
         Ok(Mark::new(size, put.e_tag))
     }
 
@@ -270,7 +270,7 @@ impl Objects {
         match self.store.put_opts(&self.path(key)?, payload, mode.into()).await {
             Ok(_) | Err(E::AlreadyExists { .. } | E::Precondition { .. } | E::NotModified { .. }) => Ok(()),
             Err(error) if knows_no_conditions(&error) => {
-                self.put(key, bytes).await?;
+                self.put(key, bytes.into()).await?;
                 // By then other writers have finished, so the next read sees the last object.
                 tokio::time::sleep(SETTLE).await;
                 Ok(())

@@ -114,29 +114,25 @@ impl Fetcher {
         self.supply.progress.event(Event::FileStarted { path, size, have });
     }
 
-    /// A range, from whichever endpoint has it, into `room` from its byte `at` on: all bytes of the room. Bytes that
-    /// arrived before a failure are not asked for again.
+    /// A range, from whichever endpoint has it, in pieces: as many bytes as there is room for. Bytes that arrived before a failure
+    /// are not asked for again.
     #[tracing::instrument(level = "debug", name = "part", skip_all, fields(from = range.start, to = range.end))]
-    pub async fn fetch(&self, range: Range<u64>, mut room: Room, at: usize) -> Result<Bytes, HubError> {
-        let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+    pub async fn fetch(&self, range: Range<u64>, mut room: Room) -> Result<Vec<Bytes>, HubError> {
         // Wrong bytes of a cache are found like those of a mirror: then only the endpoint is asked.
         if !self.alone.load(Ordering::Relaxed) && self.nearby.is_some() {
-            let read;
-            (room, read) = self.read_nearby(range.start, length, room, at).await;
-            if read {
-                return Ok(room.into_bytes());
+            room = self.read_nearby(range.start, room).await;
+            if room.left() == 0 {
+                return Ok(room.into_pieces());
             }
         }
-        let mut arrived = 0;
         loop {
             let waits = self.waits.load(Ordering::Relaxed);
             let turn = self.turn.load(Ordering::Relaxed);
             let endpoints = if self.alone.load(Ordering::Relaxed) { 1 } else { self.remotes.len().max(1) };
             let endpoint = turn % endpoints;
             let remote = &*self.remotes[endpoint];
-            let place = room.get_mut(at..).and_then(|room| room.get_mut(..length)).unwrap_or_default();
-            let Err(error) = self.try_fetch(remote, &range, place, &mut arrived).await else {
-                return Ok(room.into_bytes());
+            let Err(error) = self.try_fetch(remote, &range, &mut room).await else {
+                return Ok(room.into_pieces());
             };
             // Other endpoints may have it. If several parts fail together, the endpoint changes once.
             let _ = self.turn.compare_exchange(turn, turn + 1, Ordering::Relaxed, Ordering::Relaxed);
@@ -156,34 +152,30 @@ impl Fetcher {
         }
     }
 
-    /// Reads a range of a file on this machine; returns whether that succeeded.
-    async fn read_nearby(&self, from: u64, length: usize, mut room: Room, at: usize) -> (Room, bool) {
+    /// Reads a range of a file on this machine. If that fails, the room stays empty.
+    async fn read_nearby(&self, from: u64, mut room: Room) -> Room {
         let nearby = self.nearby.clone().and_then(|(file, begins)| Some((file, begins.checked_add(from)?)));
-        let Some((file, from)) = nearby else { return (room, false) };
+        let Some((file, from)) = nearby else { return room };
+        let length = room.left();
         let work = move || {
-            let place = room.get_mut(at..).and_then(|room| room.get_mut(..length));
-            let read = place.is_some_and(|place| read_exact_at(&file, place, from).is_ok());
-            (room, read)
+            if read_exact_at(&file, room.rest(), from).is_ok() {
+                room.is_filled();
+            }
+            room
         };
-        let (room, read) = match tokio::task::spawn_blocking(work).await {
-            Ok(done) => done,
+        let room = match tokio::task::spawn_blocking(work).await {
+            Ok(room) => room,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         };
-        if read {
+        if room.left() == 0 {
             self.supply.progress.event(Event::FileBytes { path: &self.entry.path, bytes: length as u64 });
         }
-        (room, read)
+        room
     }
 
-    /// Fetches the rest of a range, of which `arrived` bytes are present.
-    async fn try_fetch(
-        &self,
-        remote: &dyn SourceFile,
-        range: &Range<u64>,
-        place: &mut [u8],
-        arrived: &mut usize,
-    ) -> Result<(), HubError> {
-        let from = range.start + *arrived as u64;
+    /// Fetches the rest of a range.
+    async fn try_fetch(&self, remote: &dyn SourceFile, range: &Range<u64>, room: &mut Room) -> Result<(), HubError> {
+        let from = range.start + room.came() as u64;
         let mut body = remote.open(from..range.end).await?;
         let url = || ShownUrl::of_text(&remote.source().endpoint());
         if body.start != from {
@@ -191,22 +183,20 @@ impl Fetcher {
             return Err(HubError::Protocol { url: url(), what });
         }
         while let Some(chunk) = body.chunk().await? {
+            let bytes = chunk.len() as u64;
             if let Some(limiter) = &self.supply.limiter {
                 limiter.pass(chunk.len()).await;
             }
-            let end = arrived.saturating_add(chunk.len());
-            let Some(place) = place.get_mut(*arrived..end) else {
-                return Err(HubError::WrongLength { url: url(), got: range.start + end as u64, expected: range.end });
-            };
-            place.copy_from_slice(&chunk);
-            *arrived = end;
-            self.received.fetch_add(chunk.len() as u64, Ordering::Relaxed);
-            remote.source().retries().arrived(chunk.len() as u64);
-            let event = Event::FileBytes { path: &self.entry.path, bytes: chunk.len() as u64 };
-            self.supply.progress.event(event);
+            let end = range.start + room.came() as u64 + bytes;
+            if !room.push(chunk) {
+                return Err(HubError::WrongLength { url: url(), got: end, expected: range.end });
+            }
+            self.received.fetch_add(bytes, Ordering::Relaxed);
+            remote.source().retries().arrived(bytes);
+            self.supply.progress.event(Event::FileBytes { path: &self.entry.path, bytes });
         }
-        if *arrived < place.len() {
-            return Err(HubError::CutShort { url: url(), got: *arrived as u64, expected: place.len() as u64 });
+        if room.left() > 0 {
+            return Err(HubError::CutShort { url: url(), got: room.came() as u64, expected: range.end - range.start });
         }
         Ok(())
     }

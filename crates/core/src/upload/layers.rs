@@ -195,13 +195,12 @@ impl LayerPush {
     async fn whole(&self) -> Result<Body, Trouble> {
         let size = self.entry().size;
         let (head, tail) = self.around();
-        let mut room = self.fetcher.supply.space.room(size, head.len() + tail.len()).await;
-        // The bytes around the file are written first.
-        room.fill(0);
-        if let Some(place) = room.get_mut(..head.len()) {
-            place.copy_from_slice(&head);
-        }
-        let layer = self.fetcher.fetch(0..size, room, head.len()).await.map_err(Trouble::Hub)?;
+        let room = self.fetcher.supply.space.room(size).await;
+        let mut pieces = self.fetcher.fetch(0..size, room).await.map_err(Trouble::Hub)?;
+        let layer = match &mut *pieces {
+            [only] if head.is_empty() && tail.is_empty() => std::mem::take(only),
+            pieces => [&head, &pieces.concat()[..], &tail].concat().into(),
+        };
         let file = head.len()..layer.len() - tail.len();
         self.end(self.hashes().add(layer.clone(), file).await).await?;
         Ok(Body::Whole(layer))
@@ -215,7 +214,10 @@ impl LayerPush {
             Some(Err(error)) => return Err(Trouble::Hub(error)),
             None => return Ok(Body::Whole(Bytes::new())),
         };
-        let parts = stream::iter([Ok(first)]).chain(parts);
+        let parts = stream::iter([Ok(first)]).chain(parts).flat_map(|part| {
+            let pieces = part.map_or_else(|error| vec![Err(error)], |pieces| pieces.into_iter().map(Ok).collect());
+            stream::iter(pieces)
+        });
         let (head, tail) = self.around();
         let hashes = self.hashes().add(head.clone(), 0..0).await;
         let state = Some((Arc::clone(self), parts.boxed(), tail, hashes, 0u64));
@@ -247,8 +249,8 @@ impl LayerPush {
         Ok(Body::Stream(stream::iter(head).chain(sent.flat_map(stream::iter)).fuse().boxed()))
     }
 
-    /// The parts in order, as many on their way as there is room for.
-    fn fetched(self: &Arc<Self>) -> BoxStream<'static, Result<Bytes, HubError>> {
+    /// The parts in order, each in pieces, as many on their way as there is room for.
+    fn fetched(self: &Arc<Self>) -> BoxStream<'static, Result<Vec<Bytes>, HubError>> {
         let size = self.entry().size;
         let count = size.div_ceil(LAYER_PART);
         let (asking, fetching) = (Arc::clone(self), Arc::clone(self));
@@ -258,13 +260,13 @@ impl LayerPush {
                 async move {
                     let range = number * LAYER_PART..((number + 1) * LAYER_PART).min(size);
                     // In order, so that the part that is hashed next always has its room.
-                    (range.clone(), file.fetcher.supply.space.room(range.end - range.start, 0).await)
+                    (range.clone(), file.fetcher.supply.space.room(range.end - range.start).await)
                 }
             })
             .map(move |(range, room)| {
                 let file = Arc::clone(&fetching);
                 async move {
-                    let task = Task::spawn(async move { file.fetcher.fetch(range, room, 0).await });
+                    let task = Task::spawn(async move { file.fetcher.fetch(range, room).await });
                     task.join().await
                 }
             })

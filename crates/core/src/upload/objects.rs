@@ -96,7 +96,7 @@ pub(super) struct UploadFile {
 struct UploadPart {
     number: usize,
     /// They keep their room in memory until the store has them and they are hashed.
-    bytes: Bytes,
+    pieces: Vec<Bytes>,
 }
 
 /// The progress of an upload.
@@ -174,17 +174,15 @@ impl UploadFile {
 
     /// A file of one part: fetches, hashes and uploads it as a whole.
     async fn whole(self: &Arc<Self>) -> Result<Stored, UploadError> {
-        let room = self.upload.supply.space.room(self.entry().size, 0).await;
+        let room = self.upload.supply.space.room(self.entry().size).await;
         self.fetcher.started(0);
-        let bytes = self.fetcher.fetch(0..self.entry().size, room, 0).await?;
-        let mut lane = self.lane();
-        lane.push(bytes.clone()).await;
-        let hashed = lane.finish().await;
+        let pieces = self.fetcher.fetch(0..self.entry().size, room).await?;
+        let hashed = hash(self.lane(), &pieces).await;
         if hashed.digest() != self.entry().digest() {
             return Ok(Stored::Differs(hashed.digest()));
         }
-        let _known = self.upload.objects.know(bytes.clone(), hashed);
-        Ok(Stored::Right(self.upload.objects.put(&self.key(), bytes).await?, hashed))
+        let _known = self.upload.objects.know(pieces.clone(), hashed);
+        Ok(Stored::Right(self.upload.objects.put(&self.key(), PutPayload::from_iter(pieces)).await?, hashed))
     }
 
     /// A file of many parts.
@@ -247,19 +245,21 @@ impl UploadFile {
             .then(|number| async move {
                 // In order, so that the part that is hashed next always has its room.
                 let range = range(number);
-                let room = self.upload.supply.space.room(range.end - range.start, 0).await;
+                let room = self.upload.supply.space.room(range.end - range.start).await;
                 let file = Arc::clone(self);
-                let task = Task::spawn(async move { file.fetcher.fetch(range, room, 0).await });
+                let task = Task::spawn(async move { file.fetcher.fetch(range, room).await });
                 (number, task)
             })
             .map(|(number, task)| async move { Ok::<_, UploadError>((number, task.join().await?)) })
             .buffered(WIDTH);
         let hashing = fetched.then(|part| async {
-            let (number, bytes) = part?;
+            let (number, pieces) = part?;
             if let Some(lane) = &mut *lane.lock().await {
-                lane.push(bytes.clone()).await;
+                for piece in &pieces {
+                    lane.push(piece.clone()).await;
+                }
             }
-            Ok(UploadPart { number, bytes })
+            Ok(UploadPart { number, pieces })
         });
         let uploaded = hashing
             .map(|part: Result<UploadPart, UploadError>| {
@@ -362,26 +362,34 @@ impl UploadFile {
     }
 
     /// Hashes a part for its request's signature, beside the file or another part.
-    async fn known(&self, part: &Bytes) -> Option<Known> {
+    async fn known(&self, part: &[Bytes]) -> Option<Known> {
         if !self.upload.objects.needs_digests() {
             return None;
         }
-        let mut lane = self.lane_of(Hasher::sha256(), part.len() as u64);
-        lane.push(part.clone()).await;
-        self.upload.objects.know(part.clone(), lane.finish().await)
+        let size = part.iter().map(|piece| piece.len() as u64).sum();
+        let hashed = hash(self.lane_of(Hasher::sha256(), size), part).await;
+        self.upload.objects.know(part.to_vec(), hashed)
     }
 
-    #[tracing::instrument(level = "debug", name = "part", skip_all, fields(number = part.number, bytes = part.bytes.len()))]
+    #[tracing::instrument(level = "debug", name = "part", skip_all, fields(number = part.number))]
     async fn put_part(&self, id: &str, part: UploadPart) -> Result<PartId, UploadError> {
         let objects = &self.upload.objects;
         let key = self.key();
-        let _known = self.known(&part.bytes).await;
-        let payload = PutPayload::from_bytes(part.bytes);
+        let _known = self.known(&part.pieces).await;
+        let payload = part.pieces.into_iter().collect();
         let put = objects.store.put_part(&objects.path(&key)?, &id.to_owned(), part.number, payload).await;
         let part = put.map_err(objects.wrong(&key))?;
         self.taken.store(true, Ordering::Relaxed);
         Ok(part)
     }
+}
+
+/// The digest of all pieces.
+async fn hash(mut lane: Lane, pieces: &[Bytes]) -> Hashed {
+    for piece in pieces {
+        lane.push(piece.clone()).await;
+    }
+    lane.finish().await
 }
 
 #[cfg(test)]

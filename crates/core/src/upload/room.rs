@@ -1,7 +1,7 @@
 //! Memory for bytes in transit: a limit for all of it, and buffers that are used again. An allocator that serves blocks
-//! of megabytes to many threads keeps about as much memory in reserve. `fetch` fills the buffers.
+//! of megabytes to many threads keeps about as much memory in reserve. Large chunks stay where the network has put them.
+//! `fetch` fills the rooms.
 
-use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -12,8 +12,8 @@ use crate::platform::PageBuffer;
 
 /// Blocks of fewer bytes are left to the allocator.
 const SMALL: usize = 64 << 10;
-/// The bytes that a layer may have around its file.
-const AROUND: usize = 8 << 10;
+/// A chunk of at least as many bytes is not copied. A smaller one may be a piece of much more memory.
+const LARGE: usize = 512 << 10;
 
 /// The room that all files of a run share.
 pub(crate) struct Space {
@@ -21,16 +21,44 @@ pub(crate) struct Space {
     permits: u32,
     /// The bytes of a part.
     part: u64,
-    spare: Arc<Mutex<Vec<PageBuffer>>>,
+    spare: Spare,
 }
 
-/// Room for some bytes. When it is dropped, another file may take the room and the buffer.
+type Spare = Arc<Mutex<Vec<PageBuffer>>>;
+
+/// Room for the next bytes of a file.
 pub(super) struct Room {
-    /// Present until the room is dropped.
-    buffer: Option<PageBuffer>,
+    /// For the chunks that are copied. Present from the first of them on.
+    buffer: Option<Buffer>,
+    /// The bytes that are not copied, and their places in the room.
+    kept: Vec<(usize, Bytes)>,
     length: usize,
-    spare: Arc<Mutex<Vec<PageBuffer>>>,
-    permit: Option<OwnedSemaphorePermit>,
+    came: usize,
+    /// The length of the buffers that are used again.
+    usual: usize,
+    spare: Spare,
+    permit: Arc<OwnedSemaphorePermit>,
+}
+
+/// A buffer that is used again.
+struct Buffer {
+    /// Present until it is dropped.
+    memory: Option<PageBuffer>,
+    /// Where it goes then; `None` if it has an unusual length.
+    spare: Option<Spare>,
+}
+
+/// Bytes that keep their room.
+struct Held<T> {
+    /// Dropped first: the next one with a permit finds the buffer.
+    bytes: T,
+    _permit: Arc<OwnedSemaphorePermit>,
+}
+
+impl<T: AsRef<[u8]>> AsRef<[u8]> for Held<T> {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes.as_ref()
+    }
 }
 
 impl Space {
@@ -44,58 +72,100 @@ impl Space {
         u32::try_from(bytes.div_ceil(self.part)).unwrap_or(u32::MAX).clamp(1, self.permits)
     }
 
-    /// Waits until there is room for `bytes` bytes of a file, and returns as many bytes plus `around`. They may contain
-    /// an earlier part.
-    pub(super) async fn room(&self, bytes: u64, around: usize) -> Room {
+    /// Waits until there is room for `bytes` bytes of a file.
+    pub(super) async fn room(&self, bytes: u64) -> Room {
         let wanted = Arc::clone(&self.budget).acquire_many_owned(self.permits_of(bytes)).await;
         // It is never closed.
         let permit = wanted.unwrap_or_else(|_| unreachable!("the budget is never closed"));
-        let length = usize::try_from(bytes).unwrap_or(usize::MAX).saturating_add(around);
-        let usual = usize::try_from(self.part).unwrap_or(usize::MAX).saturating_add(AROUND);
-        let buffer = match length {
-            0..SMALL => PageBuffer::new(length),
-            _ if length > usual => PageBuffer::new(length),
-            _ => {
-                let spare = lock(&self.spare).pop();
-                spare.unwrap_or_else(|| PageBuffer::new(usual))
-            }
-        };
-        let spare = if buffer.len() == usual { Arc::clone(&self.spare) } else { Arc::default() };
-        Room { buffer: Some(buffer), length, spare, permit: Some(permit) }
+        Room {
+            buffer: None,
+            kept: Vec::new(),
+            length: usize::try_from(bytes).unwrap_or(usize::MAX),
+            came: 0,
+            usual: usize::try_from(self.part).unwrap_or(usize::MAX),
+            spare: Arc::clone(&self.spare),
+            permit: Arc::new(permit),
+        }
     }
 }
 
 impl Room {
-    /// The bytes, which keep the room until the last of them is dropped.
-    pub fn into_bytes(self) -> Bytes {
-        Bytes::from_owner(self)
+    /// How many of the file's bytes have come.
+    pub fn came(&self) -> usize {
+        self.came
+    }
+
+    /// How many of the file's bytes it lacks.
+    pub fn left(&self) -> usize {
+        self.length - self.came
+    }
+
+    /// Adds the next bytes of the file; `false` if that is more than there is room for.
+    pub fn push(&mut self, chunk: Bytes) -> bool {
+        let n = chunk.len();
+        if n > self.left() {
+            return false;
+        }
+        if n >= LARGE {
+            self.kept.push((self.came, chunk));
+        } else if let Some(place) = self.rest().get_mut(..n) {
+            place.copy_from_slice(&chunk);
+        }
+        self.came += n;
+        true
+    }
+
+    /// The memory for the bytes that it lacks. They count as here after `is_filled`.
+    pub fn rest(&mut self) -> &mut [u8] {
+        let (length, usual, spare) = (self.length, self.usual, &self.spare);
+        let buffer = self.buffer.get_or_insert_with(|| Buffer::new(length, usual, spare));
+        buffer.memory.as_deref_mut().and_then(|memory| memory.get_mut(self.came..length)).unwrap_or_default()
+    }
+
+    /// Notes that `rest` is filled.
+    pub fn is_filled(&mut self) {
+        self.came = self.length;
+    }
+
+    /// The bytes that have come, in order. They keep the room until the last of them is dropped.
+    pub fn into_pieces(mut self) -> Vec<Bytes> {
+        let copied = self.buffer.take().map(|buffer| self.held(buffer)).unwrap_or_default();
+        let (mut pieces, mut at) = (Vec::new(), 0);
+        for (place, chunk) in std::mem::take(&mut self.kept) {
+            pieces.extend((at < place).then(|| copied.slice(at..place)));
+            at = place + chunk.len();
+            pieces.push(self.held(chunk));
+        }
+        pieces.extend((at < self.came).then(|| copied.slice(at..self.came)));
+        pieces
+    }
+
+    fn held(&self, bytes: impl AsRef<[u8]> + Send + 'static) -> Bytes {
+        Bytes::from_owner(Held { bytes, _permit: Arc::clone(&self.permit) })
     }
 }
 
-impl Deref for Room {
-    type Target = [u8];
-    fn deref(&self) -> &[u8] {
-        self.buffer.as_deref().and_then(|buffer| buffer.get(..self.length)).unwrap_or_default()
+impl Buffer {
+    fn new(length: usize, usual: usize, spare: &Spare) -> Self {
+        if length < SMALL || length > usual {
+            return Buffer { memory: Some(PageBuffer::new(length)), spare: None };
+        }
+        let used = lock(spare).pop();
+        Buffer { memory: Some(used.unwrap_or_else(|| PageBuffer::new(usual))), spare: Some(Arc::clone(spare)) }
     }
 }
 
-impl DerefMut for Room {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        self.buffer.as_deref_mut().and_then(|buffer| buffer.get_mut(..self.length)).unwrap_or_default()
-    }
-}
-
-impl AsRef<[u8]> for Room {
+impl AsRef<[u8]> for Buffer {
     fn as_ref(&self) -> &[u8] {
-        self
+        self.memory.as_deref().unwrap_or_default()
     }
 }
 
-impl Drop for Room {
+impl Drop for Buffer {
     fn drop(&mut self) {
-        // The buffer is returned first: the next one with a permit finds it.
-        lock(&self.spare).extend(self.buffer.take());
-        self.permit.take();
+        if let Some(spare) = &self.spare {
+            lock(spare).extend(self.memory.take());
+        }
     }
 }
 
@@ -105,19 +175,26 @@ mod tests {
 
     const PART: u64 = 1 << 20;
 
+    fn chunk(size: usize, content: u8) -> Bytes {
+        vec![content; size].into()
+    }
+
     #[tokio::test]
     async fn there_are_as_many_buffers_as_there_is_room_for_and_each_is_used_again() {
         let space = Space::new(3, PART);
         let mut places = std::collections::BTreeSet::new();
         for turn in 0..20u8 {
-            let mut rooms = [space.room(PART, 0).await, space.room(PART / 2, 1024).await, space.room(PART, 7).await];
+            let rooms = [space.room(PART).await, space.room(PART / 2).await, space.room(PART - 7).await];
             assert!(space.budget.try_acquire().is_err(), "there is no room for more");
-            for room in &mut rooms {
-                room.fill(turn);
-            }
-            places.extend(rooms.iter().map(|room| room.as_ptr().addr()));
-            let lengths: Vec<usize> = rooms.iter().map(|room| room.len()).collect();
-            assert_eq!(lengths, [1 << 20, (1 << 19) + 1024, (1 << 20) + 7]);
+            let pieces = rooms.map(|mut room| {
+                while room.left() > 0 {
+                    assert!(room.push(chunk(room.left().min(LARGE - 1), turn)));
+                }
+                room.into_pieces()
+            });
+            places.extend(pieces.iter().map(|pieces| pieces[0].as_ptr().addr()));
+            let lengths = pieces.map(|pieces| pieces.iter().map(Bytes::len).collect::<Vec<_>>());
+            assert_eq!(lengths, [[1 << 20], [1 << 19], [(1 << 20) - 7]]);
         }
         assert_eq!(places.len(), 3, "no new buffer is made");
     }
@@ -125,18 +202,37 @@ mod tests {
     #[tokio::test]
     async fn bytes_keep_their_room_until_the_last_of_them_is_gone() {
         let space = Space::new(1, PART);
-        let mut room = space.room(PART, 0).await;
-        room.fill(1);
-        let bytes = room.into_bytes();
-        let last = bytes.slice(bytes.len() - 5..);
-        drop(bytes);
+        let mut room = space.room(PART).await;
+        assert!(room.push(chunk(LARGE, 1)) && room.push(chunk(LARGE - 1, 2)));
+        let pieces = room.into_pieces();
+        let last = pieces[1].slice(pieces[1].len() - 5..);
+        drop(pieces);
         assert!(space.budget.try_acquire().is_err(), "five bytes are still in transit");
-        assert_eq!(&last[..], [1; 5]);
+        assert_eq!(&last[..], [2; 5]);
         drop(last);
         assert!(space.budget.try_acquire().is_ok());
         // The twin: a file larger than all room gets all of it, and a small one gets a buffer of its own size.
-        assert_eq!(space.room(9 * PART, 0).await.len(), 9 << 20);
-        assert_eq!(space.room(10, 512).await.len(), 522);
+        assert_eq!(space.room(9 * PART).await.rest().len(), 9 << 20);
+        assert_eq!(space.room(10).await.rest().len(), 10);
         assert!(space.spare.lock().unwrap().len() == 1, "neither of them is kept");
+    }
+
+    #[tokio::test]
+    async fn large_chunks_are_not_copied_and_all_come_out_in_order() {
+        let space = Space::new(1, 4 * PART);
+        let mut room = space.room(4 * PART).await;
+        let chunks = [chunk(3, 0), chunk(LARGE, 1), chunk(LARGE + 1, 2), chunk(7, 3), chunk(8, 4), chunk(LARGE, 5)];
+        let places: Vec<*const u8> = chunks.iter().map(|chunk| chunk.as_ptr()).collect();
+        for chunk in &chunks {
+            assert!(room.push(chunk.clone()));
+        }
+        assert!(!room.push(chunk(room.left() + 1, 9)), "there is no room for that");
+        assert_eq!(room.came(), 3 * LARGE + 19);
+        let pieces = room.into_pieces();
+        assert_eq!(pieces.concat(), chunks.concat());
+        assert_eq!(pieces.iter().map(Bytes::len).collect::<Vec<_>>(), [3, LARGE, LARGE + 1, 15, LARGE]);
+        for (piece, chunk) in [(1, 1), (2, 2), (4, 5)] {
+            assert_eq!(pieces[piece].as_ptr(), places[chunk]);
+        }
     }
 }
