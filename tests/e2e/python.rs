@@ -117,7 +117,7 @@ fn the_commands_own_jobs_give_typed_results_and_errors_with_findings() {
 #[test]
 fn an_interrupt_ends_the_command_and_the_next_run_resumes() {
     let hub = Hub::start([one_file(8 << 20)]);
-    hub.fault(Fault::new(Place::Bytes, Kind::Slow(400_000)).times(2));
+    hub.fault(Fault::new(Place::Bytes, Kind::Slow(400_000)).times(4));
     holds(&Machine::on(hub), "jobs.py", "Interrupt");
 }
 

@@ -19,7 +19,7 @@ const LARGEST: usize = 4 << 20;
 /// Smaller pieces are not kept.
 const WORTH_KEEPING: usize = 256 << 10;
 /// The most pieces that are kept: as many as the largest ones that a fetch on few connections uses.
-const KEPT: usize = 16;
+const KEPT: usize = 32;
 
 /// Pieces that were filled. Some of their bytes may still be in use.
 #[derive(Debug, Default)]

@@ -68,15 +68,11 @@ async fn stream(
             let Some(more) = body.chunk().await? else { return Ok(()) };
             came = more;
         }
-        let mut bytes = match run.limiter() {
-            None => std::mem::take(&mut came),
-            // Megabytes may come at once, and the limit is for the time between them too.
-            Some(limiter) => {
-                let bytes = came.split_to(came.len().min(BLOCK));
-                limiter.pass(bytes.len()).await;
-                bytes
-            }
-        };
+        // Megabytes may come at once. If a write fails, the blocks before it are kept, and a limit of the rate holds between them too.
+        let mut bytes = came.split_to(came.len().min(BLOCK));
+        if let Some(limiter) = run.limiter() {
+            limiter.pass(bytes.len()).await;
+        }
         if skip > 0 {
             let drop = usize::try_from(skip).unwrap_or(usize::MAX).min(bytes.len());
             let _ = bytes.split_to(drop);
