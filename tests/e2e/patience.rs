@@ -259,7 +259,8 @@ fn a_mirror_that_asks_to_wait_delays_no_other_and_is_given_up_if_the_wait_is_too
         let mirror = Hub::start([one_file(20 << 20)]);
         mirror.fault(Fault::new(Place::Resolve, Kind::Status(429, vec![("retry-after", wait.into())])));
         let began = Instant::now();
-        let run = machine.run(["org/one", "--connections", "2", "--mirror", &mirror.endpoint()]).ends_with(0).says(says);
+        let run =
+            machine.run(["org/one", "--connections", "2", "--mirror", &mirror.endpoint()]).ends_with(0).says(says);
         assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
         assert!(!run.err.contains("Hub's"), "it is not the Hub's limit: {}", run.err);
         machine.assert_nothing_wrong(&one_file(20 << 20));

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
@@ -15,6 +16,9 @@ const SEATS: usize = 2;
 /// A file with this many bytes is hashed alone, if no other file has any; one with fewer waits. So whoever feeds a file must
 /// have memory for this many of its bytes: otherwise the file would wait for another one, and that one for memory.
 pub(crate) const ENOUGH: u64 = 2 << 20;
+/// While a thread hashes, a file without another one beside it waits this long for one before it gets a thread of its own: two
+/// threads with one file each need more time of the processor than one thread with two.
+const MOMENT: Duration = Duration::from_millis(20);
 /// A file that is hashed alone gets at most this many bytes between two looks for another file.
 const STEP: usize = 256 << 10;
 
@@ -26,7 +30,8 @@ pub(crate) struct Desk<F> {
 
 /// Files, which it does not keep alive: one that nobody waits for is forgotten.
 struct Queue<F> {
-    waiting: VecDeque<Weak<F>>,
+    /// Each since this time.
+    waiting: VecDeque<(Weak<F>, Instant)>,
     threads: usize,
     /// How many files the threads hash.
     seated: usize,
@@ -160,25 +165,37 @@ impl<F: Feed> Desk<F> {
             return;
         }
         let mut queue = lock(&self.queue);
-        queue.waiting.retain(|waiting| waiting.strong_count() > 0);
-        if !queue.waiting.iter().any(|waiting| std::ptr::eq(waiting.as_ptr(), Arc::as_ptr(file))) {
-            queue.waiting.push_back(Arc::downgrade(file));
+        queue.waiting.retain(|(waiting, _)| waiting.strong_count() > 0);
+        if !queue.waiting.iter().any(|(waiting, _)| std::ptr::eq(waiting.as_ptr(), Arc::as_ptr(file))) {
+            queue.waiting.push_back((Arc::downgrade(file), Instant::now()));
         }
-        if queue.seated + queue.waiting.len() > SEATS * queue.threads && self.is_worth_it(&queue) {
-            queue.threads += 1;
-            drop(queue);
-            let (thread, run) = (Thread(Arc::clone(self)), file.run());
-            tokio::task::spawn_blocking(move || {
-                thread.0.work();
-                drop(run);
-            });
+        self.start(queue);
+    }
+
+    /// Starts a thread, if no other has a seat for the files that wait and they are worth it.
+    fn start(self: &Arc<Self>, mut queue: MutexGuard<'_, Queue<F>>) {
+        if queue.seated + queue.waiting.len() <= SEATS * queue.threads || !self.is_worth_it(&queue) {
+            return;
         }
+        let waited = queue.waiting.front().map_or(Duration::ZERO, |(_, since)| since.elapsed());
+        if queue.threads > 0 && queue.waiting.len() < SEATS && waited < MOMENT {
+            return;
+        }
+        let Some(file) = queue.waiting.iter().find_map(|(file, _)| file.upgrade()) else { return };
+        let run = file.run();
+        queue.threads += 1;
+        drop(queue);
+        let thread = Thread(Arc::clone(self));
+        tokio::task::spawn_blocking(move || {
+            thread.0.work();
+            drop(run);
+        });
     }
 
     /// Whether a thread without a file should begin.
     fn is_worth_it(&self, queue: &Queue<F>) -> bool {
         queue.waiting.len() >= SEATS
-            || queue.waiting.iter().filter_map(Weak::upgrade).any(|file| self.is_worth_alone(&*file))
+            || queue.waiting.iter().filter_map(|(file, _)| file.upgrade()).any(|file| self.is_worth_alone(&*file))
     }
 
     /// Whether the file should be hashed although no other one has bytes.
@@ -199,6 +216,8 @@ impl<F: Feed> Desk<F> {
             other = other.or_else(|| self.next(one.is_some()));
             one = one.and_then(|seat| self.fill(seat, other.is_some()));
             other = other.and_then(|seat| self.fill(seat, one.is_some()));
+            // A file may have waited long enough.
+            self.start(lock(&self.queue));
             match (&mut one, &mut other) {
                 (Some(a), Some(b)) => Seat::advance_two(a, b),
                 (Some(alone), None) | (None, Some(alone)) => alone.advance(),
@@ -238,7 +257,7 @@ impl<F: Feed> Desk<F> {
     fn next(self: &Arc<Self>, paired: bool) -> Option<Seat<F>> {
         let mut queue = lock(&self.queue);
         while paired || self.is_worth_it(&queue) {
-            let Some(file) = queue.waiting.pop_front()?.upgrade() else { continue };
+            let Some(file) = queue.waiting.pop_front()?.0.upgrade() else { continue };
             if let Some(hasher) = file.take_hasher() {
                 queue.seated += 1;
                 let taken = Taken { desk: Arc::clone(self), file };
@@ -253,7 +272,6 @@ impl<F: Feed> Desk<F> {
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicBool;
-    use std::time::Duration;
 
     use super::super::Backlog;
     use super::*;
@@ -295,6 +313,96 @@ mod tests {
         fn lost(&self) {
             self.lost.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// A file that always has bytes, until it is over.
+    struct Endless {
+        hasher: Mutex<Option<Hasher>>,
+        over: AtomicBool,
+    }
+
+    impl Endless {
+        fn new() -> Arc<Self> {
+            let hasher = Mutex::new(Some(Digest::Sha256(Sha256([0; 32])).hasher(0)));
+            Arc::new(Endless { hasher, over: AtomicBool::new(false) })
+        }
+
+        fn has_seat(&self) -> bool {
+            lock(&self.hasher).is_none()
+        }
+    }
+
+    impl Feed for Endless {
+        type Run = ();
+
+        fn run(&self) {}
+
+        fn wants_hashing(&self) -> bool {
+            lock(&self.hasher).is_some() && !self.over.load(Ordering::Relaxed)
+        }
+
+        fn backlog(&self) -> Backlog {
+            Backlog { bytes: ENOUGH, is_rest: false }
+        }
+
+        fn take_hasher(&self) -> Option<Hasher> {
+            lock(&self.hasher).take()
+        }
+
+        fn give_back(&self, hasher: Hasher) {
+            *lock(&self.hasher) = Some(hasher);
+        }
+
+        fn next(&self, hasher: Hasher, _: &mut BytesMut) -> Next {
+            if self.over.load(Ordering::Relaxed) {
+                self.give_back(hasher);
+                return Next::Nothing;
+            }
+            Next::Bytes(hasher, vec![Bytes::from_static(&[0; 64])])
+        }
+
+        fn whole(self: Arc<Self>, _: Hashed) {}
+
+        fn lost(&self) {}
+    }
+
+    async fn soon(is_so: impl Fn() -> bool) {
+        for _ in 0..1000 {
+            if is_so() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("it never happened");
+    }
+
+    #[tokio::test]
+    async fn a_third_file_waits_a_moment_for_a_fourth_before_it_gets_a_thread_of_its_own() {
+        let desk = Arc::new(Desk::default());
+        let files: Vec<_> = (0..5).map(|_| Endless::new()).collect();
+        let _open: Vec<_> = files.iter().map(|_| desk.open()).collect();
+        desk.add(&files[0]);
+        desk.add(&files[1]);
+        soon(|| files[0].has_seat() && files[1].has_seat()).await;
+        assert_eq!(desk.threads(), 1);
+        // On a busy machine the moment may be over already.
+        let at_once = |file: &Arc<Endless>, threads: usize| {
+            let began = Instant::now();
+            desk.add(file);
+            assert!(desk.threads() == threads || began.elapsed() >= MOMENT);
+        };
+        at_once(&files[2], 1);
+        desk.add(&files[3]);
+        assert_eq!(desk.threads(), 2, "two files are worth a thread at once");
+        soon(|| files[2].has_seat() && files[3].has_seat()).await;
+        at_once(&files[4], 2);
+        // Nothing else is added: the threads look themselves.
+        soon(|| files[4].has_seat()).await;
+        assert_eq!(desk.threads(), 3);
+        for file in &files {
+            file.over.store(true, Ordering::Relaxed);
+        }
+        soon(|| desk.threads() == 0).await;
     }
 
     #[tokio::test]

@@ -58,7 +58,7 @@ impl Content {
         if self.left == 0
             && let Some((connection, key)) = self.connection.take().zip(self.key.take())
         {
-            self.shared.idle.add(key, connection);
+            self.shared.keep(key, connection);
         }
     }
 

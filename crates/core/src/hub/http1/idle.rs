@@ -1,20 +1,20 @@
-//! Connections that wait for another request. `content` adds them when their last byte has come.
+//! Connections that wait for another request. `mod.rs` decides when one is added, and when to close old ones.
 
 use std::io;
-use std::sync::{Arc, Mutex, Weak};
-use std::time::{Duration, Instant};
+use std::sync::Mutex;
+use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::time::sleep;
+use tokio::time::Instant;
 
 use crate::mutex::lock;
 
 /// How long a connection may wait, as in the HTTP library.
-const LONGEST: Duration = Duration::from_secs(90);
+pub(super) const LONGEST: Duration = Duration::from_secs(90);
 
 /// The connections, the one that waits longest first.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Idle(Arc<Mutex<Vec<Waiting>>>);
+#[derive(Debug, Default)]
+pub(super) struct Idle(Mutex<Vec<Waiting>>);
 
 #[derive(Debug)]
 struct Waiting {
@@ -24,13 +24,11 @@ struct Waiting {
 }
 
 impl Idle {
-    /// Keeps a connection for the next request to this host and port.
-    pub fn add(&self, host: String, connection: TcpStream) {
+    /// Keeps a connection for the next request to this host and port. Returns whether it is the only one.
+    pub fn add(&self, host: String, connection: TcpStream) -> bool {
         let mut waiting = lock(&self.0);
-        if waiting.is_empty() {
-            tokio::spawn(close_in_time(Arc::downgrade(&self.0)));
-        }
         waiting.push(Waiting { host, connection, since: Instant::now() });
+        waiting.len() == 1
     }
 
     /// An open connection to this host and port. It may have been closed a moment ago.
@@ -47,21 +45,20 @@ impl Idle {
         None
     }
 
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        lock(&self.0).is_empty()
+    }
+
     /// Closes all connections to this host and port.
     pub fn forget(&self, host: &str) {
         lock(&self.0).retain(|waiting| waiting.host != host);
     }
-}
 
-/// Closes connections that have waited too long, as long as there are any.
-async fn close_in_time(waiting: Weak<Mutex<Vec<Waiting>>>) {
-    loop {
-        sleep(LONGEST).await;
-        let Some(waiting) = waiting.upgrade() else { return };
-        let mut waiting = lock(&waiting);
+    /// Closes the connections that have waited too long. Returns whether any are left.
+    pub fn close_old(&self) -> bool {
+        let mut waiting = lock(&self.0);
         waiting.retain(|waiting| waiting.since.elapsed() < LONGEST);
-        if waiting.is_empty() {
-            return;
-        }
+        !waiting.is_empty()
     }
 }

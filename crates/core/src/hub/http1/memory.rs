@@ -18,7 +18,7 @@ use crate::platform::PAGE;
 const LARGEST: usize = 4 << 20;
 /// Smaller pieces are not kept.
 const WORTH_KEEPING: usize = 256 << 10;
-/// The most pieces that are kept: as many as the largest ones that a fetch on few connections uses.
+/// The most pieces that are kept: as many as the parts of an upload fill.
 const KEPT: usize = 32;
 
 /// Pieces that were filled. Some of their bytes may still be in use.
@@ -52,6 +52,16 @@ impl Memory {
         // The oldest ones come first, and are the first that nobody uses.
         let place = kept.iter_mut().position(|piece| piece.try_reclaim(size))?;
         kept.remove(place)
+    }
+
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        lock(&self.0).is_empty()
+    }
+
+    /// Gives the kept memory back.
+    pub fn clear(&self) {
+        lock(&self.0).clear();
     }
 
     /// Keeps a piece, to use it again when its bytes are dropped.

@@ -9,7 +9,7 @@ mod library;
 mod memory;
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use hyper::header::{ACCEPT, HeaderValue, USER_AGENT};
@@ -18,7 +18,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use reqwest::{Body, Response};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tower::ServiceExt as _;
 use url::{Position, Url};
 
@@ -42,6 +42,26 @@ pub(super) struct Http1Client {
 struct Shared {
     idle: Idle,
     memory: Memory,
+}
+
+impl Shared {
+    /// Keeps a connection for the next request to this host and port.
+    fn keep(self: &Arc<Self>, host: String, connection: TcpStream) {
+        if self.idle.add(host, connection) {
+            tokio::spawn(tidy(Arc::downgrade(self)));
+        }
+    }
+}
+
+/// Closes connections in time, and gives the memory back when there are none any more.
+async fn tidy(shared: Weak<Shared>) {
+    loop {
+        sleep(idle::LONGEST).await;
+        let Some(shared) = shared.upgrade() else { return };
+        if !shared.idle.close_old() {
+            return shared.memory.clear();
+        }
+    }
 }
 
 impl Http1Client {

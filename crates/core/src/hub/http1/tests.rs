@@ -4,7 +4,6 @@ use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::sleep;
 
 use super::*;
 
@@ -51,7 +50,7 @@ impl Server {
                                 connection.write_all(&bytes)
                             }
                             Does::Later(millis, bytes) => {
-                                sleep(Duration::from_millis(millis));
+                                std::thread::sleep(Duration::from_millis(millis));
                                 connection.write_all(&bytes)
                             }
                             Does::Hangs => {
@@ -104,6 +103,18 @@ async fn a_connection_is_used_again_as_soon_as_its_last_byte_has_come() {
     assert_eq!(server.text().await, "");
     assert_eq!((first.text().await.unwrap(), server.text().await), ("one".into(), "three".into()));
     assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn connections_are_closed_and_memory_is_given_back_in_time() {
+    let server = Server::that([with_body(&vec![1; 1 << 20]), Does::Hangs]);
+    assert_eq!(server.text().await.len(), 1 << 20);
+    let Shared { idle, memory } = &*server.client.shared;
+    tokio::time::pause();
+    tokio::time::sleep(idle::LONGEST / 2).await;
+    assert!(!idle.is_empty() && !memory.is_empty());
+    tokio::time::sleep(idle::LONGEST).await;
+    assert!(idle.is_empty() && memory.is_empty());
 }
 
 #[tokio::test]
