@@ -11,6 +11,7 @@ use reqwest::Response;
 use url::Url;
 
 use super::host::name_of;
+use super::http1::Dense;
 use super::patience::Pace;
 use super::xet::XetBody;
 use super::{Hub, HubError, Retries};
@@ -84,6 +85,12 @@ impl Body<'_> {
     /// Whether it comes over Xet.
     pub(crate) fn is_over_xet(&self) -> bool {
         matches!(self.source, BytesFrom::Xet(..))
+    }
+
+    /// Whether chunks can be kept as they are: their memory has nothing but bytes of this body. Otherwise a chunk may keep much more
+    /// memory than it has bytes.
+    pub(crate) fn is_dense(&self) -> bool {
+        matches!(&self.source, BytesFrom::Http(response) if response.extensions().get::<Dense>().is_some())
     }
 
     /// The next bytes, or `None` after the last; an error if the body ends early, stalls or is too long.

@@ -188,7 +188,7 @@ impl Fetcher {
                 limiter.pass(chunk.len()).await;
             }
             let end = range.start + room.came() as u64 + bytes;
-            if !room.push(chunk) {
+            if !room.push(chunk, body.is_dense()) {
                 return Err(HubError::WrongLength { url: url(), got: end, expected: range.end });
             }
             self.received.fetch_add(bytes, Ordering::Relaxed);

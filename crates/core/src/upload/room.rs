@@ -1,5 +1,5 @@
 //! Memory for bytes in transit: a limit for all of it, and buffers that are used again. An allocator that serves blocks
-//! of megabytes to many threads keeps about as much memory in reserve. Large chunks stay where the network has put them.
+//! of megabytes to many threads keeps about as much memory in reserve. Chunks that keep no other memory stay where the network has put them.
 //! `fetch` fills the rooms.
 
 use std::sync::{Arc, Mutex};
@@ -12,8 +12,6 @@ use crate::platform::PageBuffer;
 
 /// Blocks of fewer bytes are left to the allocator.
 const SMALL: usize = 64 << 10;
-/// A chunk of at least as many bytes is not copied. A smaller one may be a piece of much more memory.
-const LARGE: usize = 512 << 10;
 
 /// The room that all files of a run share.
 pub(crate) struct Space {
@@ -100,13 +98,13 @@ impl Room {
         self.length - self.came
     }
 
-    /// Adds the next bytes of the file; `false` if that is more than there is room for.
-    pub fn push(&mut self, chunk: Bytes) -> bool {
+    /// Adds the next bytes of the file, as they are or as a copy; `false` if that is more than there is room for.
+    pub fn push(&mut self, chunk: Bytes, as_it_is: bool) -> bool {
         let n = chunk.len();
         if n > self.left() {
             return false;
         }
-        if n >= LARGE {
+        if as_it_is {
             self.kept.push((self.came, chunk));
         } else if let Some(place) = self.rest().get_mut(..n) {
             place.copy_from_slice(&chunk);
@@ -188,7 +186,7 @@ mod tests {
             assert!(space.budget.try_acquire().is_err(), "there is no room for more");
             let pieces = rooms.map(|mut room| {
                 while room.left() > 0 {
-                    assert!(room.push(chunk(room.left().min(LARGE - 1), turn)));
+                    assert!(room.push(chunk(room.left().min(500_000), turn), false));
                 }
                 room.into_pieces()
             });
@@ -203,7 +201,7 @@ mod tests {
     async fn bytes_keep_their_room_until_the_last_of_them_is_gone() {
         let space = Space::new(1, PART);
         let mut room = space.room(PART).await;
-        assert!(room.push(chunk(LARGE, 1)) && room.push(chunk(LARGE - 1, 2)));
+        assert!(room.push(chunk(7, 1), true) && room.push(chunk(500_000, 2), false));
         let pieces = room.into_pieces();
         let last = pieces[1].slice(pieces[1].len() - 5..);
         drop(pieces);
@@ -218,21 +216,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn large_chunks_are_not_copied_and_all_come_out_in_order() {
+    async fn some_chunks_are_not_copied_and_all_come_out_in_order() {
         let space = Space::new(1, 4 * PART);
         let mut room = space.room(4 * PART).await;
-        let chunks = [chunk(3, 0), chunk(LARGE, 1), chunk(LARGE + 1, 2), chunk(7, 3), chunk(8, 4), chunk(LARGE, 5)];
-        let places: Vec<*const u8> = chunks.iter().map(|chunk| chunk.as_ptr()).collect();
-        for chunk in &chunks {
-            assert!(room.push(chunk.clone()));
+        let chunks = [(3, false), (9, true), (10, true), (7, false), (8, false), (11, true)];
+        let chunks = chunks.map(|(size, as_it_is)| (chunk(size.into(), size), as_it_is));
+        for (chunk, as_it_is) in &chunks {
+            assert!(room.push(chunk.clone(), *as_it_is));
         }
-        assert!(!room.push(chunk(room.left() + 1, 9)), "there is no room for that");
-        assert_eq!(room.came(), 3 * LARGE + 19);
+        assert!(!room.push(chunk(room.left() + 1, 9), true), "there is no room for that");
+        assert_eq!(room.came(), 48);
         let pieces = room.into_pieces();
-        assert_eq!(pieces.concat(), chunks.concat());
-        assert_eq!(pieces.iter().map(Bytes::len).collect::<Vec<_>>(), [3, LARGE, LARGE + 1, 15, LARGE]);
+        assert_eq!(pieces.concat(), chunks.each_ref().map(|(chunk, _)| chunk.clone()).concat());
+        assert_eq!(pieces.iter().map(Bytes::len).collect::<Vec<_>>(), [3, 9, 10, 15, 11]);
         for (piece, chunk) in [(1, 1), (2, 2), (4, 5)] {
-            assert_eq!(pieces[piece].as_ptr(), places[chunk]);
+            assert_eq!(pieces[piece].as_ptr(), chunks[chunk].0.as_ptr());
         }
     }
 }

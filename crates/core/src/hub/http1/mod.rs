@@ -44,6 +44,11 @@ struct Shared {
     memory: Memory,
 }
 
+/// Marks an answer: the memory of its chunks has nothing but bytes of its body, so a chunk that is kept costs no more than its
+/// bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Dense;
+
 impl Shared {
     /// Keeps a connection for the next request to this host and port.
     fn keep(self: &Arc<Self>, host: String, connection: TcpStream) {
@@ -122,6 +127,7 @@ impl Http1Client {
         let mut answer = hyper::Response::new(Body::wrap(content));
         (*answer.status_mut(), *answer.version_mut(), *answer.headers_mut()) =
             (head.status, head.version, head.headers);
+        answer.extensions_mut().insert(Dense);
         Ok(answer.into())
     }
 }
