@@ -137,7 +137,7 @@ class Interrupt(unittest.TestCase):
             while not list(Path(folder).rglob("*partial*/*")) and time.monotonic() < deadline:
                 self.assertIsNone(process.poll(), "it ended before it was interrupted")
                 time.sleep(0.05)
-            # The first bytes come.
+            # The server sends the first bytes after 50 ms.
             time.sleep(0.1)
             (child,) = [int(word) for word in children.read_text().split()]
             process.send_signal(signal.SIGINT)

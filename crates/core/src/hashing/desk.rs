@@ -78,7 +78,10 @@ impl<F: Feed> Drop for Thread<F> {
     fn drop(&mut self) {
         // A thread that ends by itself has counted that under the lock of its last look.
         if std::thread::panicking() {
-            lock(&self.0.queue).threads -= 1;
+            let mut queue = lock(&self.0.queue);
+            queue.threads -= 1;
+            // Files may wait for it.
+            self.0.start(queue);
         }
     }
 }

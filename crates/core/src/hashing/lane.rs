@@ -67,12 +67,22 @@ impl Lane {
     /// # Panics
     /// If the thread has panicked that hashed the file.
     pub async fn push(&mut self, bytes: Bytes) {
+        self.push_all(vec![bytes]).await;
+    }
+
+    /// Adds pieces at once: if they are enough together, none of them waits for another file.
+    ///
+    /// # Panics
+    /// If the thread has panicked that hashed the file.
+    pub async fn push_all(&mut self, pieces: Vec<Bytes>) {
         self.wait(|state| (state.waiting < ENOUGH).then_some(())).await;
         {
             let mut state = lock(&self.file.state);
-            state.waiting += (bytes.len() as u64).max(LEAST);
-            state.missing = state.missing.saturating_sub(bytes.len() as u64);
-            state.chunks.push(bytes);
+            for bytes in pieces {
+                state.waiting += (bytes.len() as u64).max(LEAST);
+                state.missing = state.missing.saturating_sub(bytes.len() as u64);
+                state.chunks.push(bytes);
+            }
         }
         self.lanes.add(&self.file);
     }
@@ -233,6 +243,16 @@ mod tests {
     }
 
     /// Its twins: a file with much to hash, one whose bytes are all here, and the only one do not wait.
+    /// The small rest would keep its part's room, and the other file would wait for that.
+    #[tokio::test]
+    async fn a_small_rest_of_pieces_that_came_at_once_does_not_wait_for_another_file() {
+        let lanes = Arc::default();
+        let _other = Lane::new(&lanes, LFS.hasher(9), 9);
+        let mut lane = Lane::new(&lanes, LFS.hasher(99 << 20), 99 << 20);
+        lane.push_all(vec![content(1, 3 * MIB), content(2, MIB / 2)]).await;
+        assert!(taken(&lane).await);
+    }
+
     #[tokio::test]
     async fn a_file_waits_a_little_for_another_one_to_be_hashed_with_it() {
         let lanes = Arc::default();

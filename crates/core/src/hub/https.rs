@@ -1,5 +1,5 @@
 //! The client that receives bytes over HTTPS without a proxy. One read of its sockets takes many records of TLS; the HTTP library's
-//! own client takes one record of at most 16 kB, and each read costs a system call. `http` decides which of the two sends a request.
+//! own client takes one record of at most 16 kB, and each read costs a system call. `http` decides which client sends a request.
 
 use std::io;
 use std::pin::Pin;

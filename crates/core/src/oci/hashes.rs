@@ -52,6 +52,20 @@ impl Hashes {
         .await
     }
 
+    /// Adds bytes of the file at once. A rest that waited for another file would keep the room of its part from that file.
+    pub async fn add_all(self, pieces: Vec<Bytes>) -> Self {
+        if let Hashes::File(mut lane) = self {
+            lane.push_all(pieces).await;
+            return Hashes::File(lane);
+        }
+        let mut hashes = self;
+        for piece in pieces {
+            let file = 0..piece.len();
+            hashes = hashes.add(piece, file).await;
+        }
+        hashes
+    }
+
     /// The digests of the file and of the layer.
     pub async fn finish(self) -> (Hashed, OciDigest) {
         match self {

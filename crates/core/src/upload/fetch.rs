@@ -18,6 +18,9 @@ use crate::progress::{Event, Progress};
 use crate::source::{Source, SourceFile};
 use crate::transfer::Limiter;
 
+/// The most bytes that a limit of the rate lets through at once.
+const STEP: usize = 256 << 10;
+
 /// Where the files of a run come from, and what their transfers share.
 pub(crate) struct Supply {
     /// Endpoints: the first one listed the files.
@@ -160,6 +163,8 @@ impl Fetcher {
         let work = move || {
             if read_exact_at(&file, room.rest(), from).is_ok() {
                 room.is_filled();
+            } else {
+                room.is_not_filled();
             }
             room
         };
@@ -182,11 +187,22 @@ impl Fetcher {
             let what = "it ignores requests for ranges, which are needed to upload without a disk".into();
             return Err(HubError::Protocol { url: url(), what });
         }
-        while let Some(chunk) = body.chunk().await? {
-            let bytes = chunk.len() as u64;
-            if let Some(limiter) = &self.supply.limiter {
-                limiter.pass(chunk.len()).await;
+        let mut came = Bytes::new();
+        loop {
+            if came.is_empty() {
+                let Some(more) = body.chunk().await? else { break };
+                came = more;
             }
+            let chunk = match &self.supply.limiter {
+                None => std::mem::take(&mut came),
+                // Megabytes may come at once, and the limit is for the time between them too.
+                Some(limiter) => {
+                    let chunk = came.split_to(came.len().min(STEP));
+                    limiter.pass(chunk.len()).await;
+                    chunk
+                }
+            };
+            let bytes = chunk.len() as u64;
             let end = range.start + room.came() as u64 + bytes;
             if !room.push(chunk, body.is_dense()) {
                 return Err(HubError::WrongLength { url: url(), got: end, expected: range.end });

@@ -13,6 +13,7 @@ use futures_util::stream::{self, BoxStream};
 
 use super::LAYER_PART;
 use super::fetch::{Fetcher, Supply};
+use super::room::held;
 use super::task::Task;
 use crate::finding::Finding;
 use crate::hub::HubError;
@@ -196,10 +197,15 @@ impl LayerPush {
         let size = self.entry().size;
         let (head, tail) = self.around();
         let room = self.fetcher.supply.space.room(size).await;
+        let permit = room.permit();
         let mut pieces = self.fetcher.fetch(0..size, room).await.map_err(Trouble::Hub)?;
         let layer = match &mut *pieces {
             [only] if head.is_empty() && tail.is_empty() => std::mem::take(only),
-            pieces => [&head, &pieces.concat()[..], &tail].concat().into(),
+            _ => {
+                pieces.insert(0, head.clone());
+                pieces.push(tail.clone());
+                held(pieces.concat(), &permit)
+            }
         };
         let file = head.len()..layer.len() - tail.len();
         self.end(self.hashes().add(layer.clone(), file).await).await?;
@@ -214,31 +220,31 @@ impl LayerPush {
             Some(Err(error)) => return Err(Trouble::Hub(error)),
             None => return Ok(Body::Whole(Bytes::new())),
         };
-        let parts = stream::iter([Ok(first)]).chain(parts).flat_map(|part| {
-            let pieces = part.map_or_else(|error| vec![Err(error)], |pieces| pieces.into_iter().map(Ok).collect());
-            stream::iter(pieces)
-        });
+        let parts = stream::iter([Ok(first)]).chain(parts);
         let (head, tail) = self.around();
         let hashes = self.hashes().add(head.clone(), 0..0).await;
         let state = Some((Arc::clone(self), parts.boxed(), tail, hashes, 0u64));
         let sent = stream::unfold(state, |state| async move {
             let (file, mut parts, tail, hashes, passed) = state?;
-            let bytes = match parts.next().await? {
-                Ok(bytes) => bytes,
+            let pieces = match parts.next().await? {
+                Ok(pieces) => pieces,
                 Err(error) => {
                     file.note(Err(Trouble::Hub(error)));
                     return Some((vec![Err(OciError::Stopped)], None));
                 }
             };
-            let hashes = hashes.add(bytes.clone(), 0..bytes.len()).await;
-            let passed = passed + bytes.len() as u64;
+            let hashes = hashes.add_all(pieces.clone()).await;
+            let passed = passed + pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+            let mut sent: Vec<_> = pieces.into_iter().map(Ok).collect();
             if passed < file.entry().size {
-                return Some((vec![Ok(bytes)], Some((file, parts, tail, hashes, passed))));
+                return Some((sent, Some((file, parts, tail, hashes, passed))));
             }
             // The last bytes are sent only after the whole file matched.
             match file.end(hashes.add(tail.clone(), 0..0).await).await {
-                Ok(()) if tail.is_empty() => Some((vec![Ok(bytes)], None)),
-                Ok(()) => Some((vec![Ok(bytes), Ok(tail)], None)),
+                Ok(()) => {
+                    sent.extend((!tail.is_empty()).then_some(Ok(tail)));
+                    Some((sent, None))
+                }
                 Err(trouble) => {
                     file.note(Err(trouble));
                     Some((vec![Err(OciError::Stopped)], None))

@@ -255,9 +255,8 @@ impl UploadFile {
         let hashing = fetched.then(|part| async {
             let (number, pieces) = part?;
             if let Some(lane) = &mut *lane.lock().await {
-                for piece in &pieces {
-                    lane.push(piece.clone()).await;
-                }
+                // At once: a rest that waited for another file would keep the part's room from that file.
+                lane.push_all(pieces.clone()).await;
             }
             Ok(UploadPart { number, pieces })
         });
@@ -386,9 +385,7 @@ impl UploadFile {
 
 /// The digest of all pieces.
 async fn hash(mut lane: Lane, pieces: &[Bytes]) -> Hashed {
-    for piece in pieces {
-        lane.push(piece.clone()).await;
-    }
+    lane.push_all(pieces.to_vec()).await;
     lane.finish().await
 }
 

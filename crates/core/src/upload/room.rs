@@ -22,6 +22,8 @@ pub(crate) struct Space {
     spare: Spare,
 }
 
+/// While it lives, no other bytes get the room.
+pub(super) type Permit = Arc<OwnedSemaphorePermit>;
 type Spare = Arc<Mutex<Vec<PageBuffer>>>;
 
 /// Room for the next bytes of a file.
@@ -35,7 +37,7 @@ pub(super) struct Room {
     /// The length of the buffers that are used again.
     usual: usize,
     spare: Spare,
-    permit: Arc<OwnedSemaphorePermit>,
+    permit: Permit,
 }
 
 /// A buffer that is used again.
@@ -50,7 +52,7 @@ struct Buffer {
 struct Held<T> {
     /// Dropped first: the next one with a permit finds the buffer.
     bytes: T,
-    _permit: Arc<OwnedSemaphorePermit>,
+    _permit: Permit,
 }
 
 impl<T: AsRef<[u8]>> AsRef<[u8]> for Held<T> {
@@ -88,6 +90,11 @@ impl Space {
 }
 
 impl Room {
+    /// Its permit, for bytes that are made of those in the room.
+    pub fn permit(&self) -> Permit {
+        Arc::clone(&self.permit)
+    }
+
     /// How many of the file's bytes have come.
     pub fn came(&self) -> usize {
         self.came
@@ -108,6 +115,8 @@ impl Room {
             self.kept.push((self.came, chunk));
         } else if let Some(place) = self.rest().get_mut(..n) {
             place.copy_from_slice(&chunk);
+        } else {
+            return false;
         }
         self.came += n;
         true
@@ -127,20 +136,26 @@ impl Room {
 
     /// The bytes that have come, in order. They keep the room until the last of them is dropped.
     pub fn into_pieces(mut self) -> Vec<Bytes> {
-        let copied = self.buffer.take().map(|buffer| self.held(buffer)).unwrap_or_default();
+        let copied = self.buffer.take().map(|buffer| held(buffer, &self.permit)).unwrap_or_default();
         let (mut pieces, mut at) = (Vec::new(), 0);
         for (place, chunk) in std::mem::take(&mut self.kept) {
             pieces.extend((at < place).then(|| copied.slice(at..place)));
             at = place + chunk.len();
-            pieces.push(self.held(chunk));
+            pieces.push(held(chunk, &self.permit));
         }
         pieces.extend((at < self.came).then(|| copied.slice(at..self.came)));
         pieces
     }
 
-    fn held(&self, bytes: impl AsRef<[u8]> + Send + 'static) -> Bytes {
-        Bytes::from_owner(Held { bytes, _permit: Arc::clone(&self.permit) })
+    /// Forgets what `rest` was filled with.
+    pub fn is_not_filled(&mut self) {
+        self.buffer = None;
     }
+}
+
+/// The bytes, which keep their room until they are dropped.
+pub(super) fn held(bytes: impl AsRef<[u8]> + Send + 'static, permit: &Permit) -> Bytes {
+    Bytes::from_owner(Held { bytes, _permit: Arc::clone(permit) })
 }
 
 impl Buffer {

@@ -34,6 +34,8 @@ pub(super) struct Content {
     /// The bytes that have not come.
     left: u64,
     piece: Piece,
+    /// Why no more bytes come. Those that came are handed on first.
+    broken: Option<io::Error>,
     /// When the bytes that have come are handed on.
     late: Option<Pin<Box<Sleep>>>,
 }
@@ -44,8 +46,16 @@ impl Content {
         let piece = if length > 0 { shared.memory.piece(length) } else { Piece::default() };
         // Nothing was requested that could come after the body.
         let key = key.filter(|_| first.len() as u64 <= length);
-        let mut content =
-            Content { shared, connection: Some(connection), key, length, left: length, piece, late: None };
+        let mut content = Content {
+            shared,
+            connection: Some(connection),
+            key,
+            length,
+            left: length,
+            piece,
+            broken: None,
+            late: None,
+        };
         let first = &first[..first.len().min(usize::try_from(length).unwrap_or(usize::MAX))];
         let copied = content.piece.copy(first);
         content.came(copied);
@@ -58,7 +68,7 @@ impl Content {
         if self.left == 0
             && let Some((connection, key)) = self.connection.take().zip(self.key.take())
         {
-            self.shared.keep(key, connection);
+            self.shared.idle.add(key, connection);
         }
     }
 
@@ -89,6 +99,9 @@ impl Content {
                     return Poll::Ready(None);
                 }
             }
+            if let Some(error) = self.broken.take() {
+                return Poll::Ready(Some(Err(error)));
+            }
             let Some(connection) = &mut self.connection else { return Poll::Ready(None) };
             if self.piece.is_full() {
                 self.piece = self.shared.memory.piece(self.left);
@@ -97,12 +110,13 @@ impl Content {
             let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
             match self.piece.poll_read(Pin::new(connection), wanted, cx) {
                 Poll::Ready(Ok(n)) if n > 0 => self.came(n),
-                // Why this order: the bytes that came before the end or the error are handed on first. The next read finds the end again.
-                Poll::Ready(_) if self.piece.len() > 0 => return Poll::Ready(Some(Ok(self.take()))),
-                Poll::Ready(Ok(_)) => {
-                    return Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::UnexpectedEof, CUT_SHORT))));
+                Poll::Ready(end) => {
+                    let cut_short = || io::Error::new(io::ErrorKind::UnexpectedEof, CUT_SHORT);
+                    self.broken = Some(end.err().unwrap_or_else(cut_short));
+                    if self.piece.len() > 0 {
+                        return Poll::Ready(Some(Ok(self.take())));
+                    }
                 }
-                Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
                 Poll::Pending if self.piece.len() == 0 => return Poll::Pending,
                 Poll::Pending => {
                     let late = self.late.get_or_insert_with(|| Box::pin(sleep(MOMENT)));

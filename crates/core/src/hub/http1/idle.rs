@@ -24,11 +24,9 @@ struct Waiting {
 }
 
 impl Idle {
-    /// Keeps a connection for the next request to this host and port. Returns whether it is the only one.
-    pub fn add(&self, host: String, connection: TcpStream) -> bool {
-        let mut waiting = lock(&self.0);
-        waiting.push(Waiting { host, connection, since: Instant::now() });
-        waiting.len() == 1
+    /// Keeps a connection for the next request to this host and port.
+    pub fn add(&self, host: String, connection: TcpStream) {
+        lock(&self.0).push(Waiting { host, connection, since: Instant::now() });
     }
 
     /// An open connection to this host and port. It may have been closed a moment ago.
@@ -55,10 +53,8 @@ impl Idle {
         lock(&self.0).retain(|waiting| waiting.host != host);
     }
 
-    /// Closes the connections that have waited too long. Returns whether any are left.
-    pub fn close_old(&self) -> bool {
-        let mut waiting = lock(&self.0);
-        waiting.retain(|waiting| waiting.since.elapsed() < LONGEST);
-        !waiting.is_empty()
+    /// Closes the connections that have waited too long.
+    pub fn close_old(&self) {
+        lock(&self.0).retain(|waiting| waiting.since.elapsed() < LONGEST);
     }
 }

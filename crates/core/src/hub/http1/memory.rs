@@ -6,9 +6,11 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Mutex;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use tokio::io::AsyncRead;
+use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
 use crate::mutex::lock;
@@ -18,12 +20,19 @@ use crate::platform::PAGE;
 const LARGEST: usize = 4 << 20;
 /// Smaller pieces are not kept.
 const WORTH_KEEPING: usize = 256 << 10;
-/// The most pieces that are kept: as many as the parts of an upload fill.
+/// The most pieces that are kept: as many as the parts of an upload fill on 16 connections.
 const KEPT: usize = 32;
 
-/// Pieces that were filled. Some of their bytes may still be in use.
+/// Pieces that were filled, and how large they are. Some of their bytes may still be in use.
 #[derive(Debug, Default)]
-pub(super) struct Memory(Mutex<VecDeque<BytesMut>>);
+pub(super) struct Memory(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    pieces: VecDeque<(usize, BytesMut)>,
+    /// When one was kept last.
+    last: Option<Instant>,
+}
 
 /// A piece that is being filled.
 #[derive(Debug, Default)]
@@ -38,30 +47,39 @@ impl Memory {
     /// A piece for `wanted` bytes, or for as many of them as the largest one takes. It begins at a page, because the system
     /// copies faster to such an address.
     pub fn piece(&self, wanted: u64) -> Piece {
-        let size = usize::try_from(wanted).unwrap_or(LARGEST).min(LARGEST);
-        let mut bytes = self.free(size + PAGE).unwrap_or_else(|| BytesMut::with_capacity(size + PAGE));
+        let room = usize::try_from(wanted).unwrap_or(LARGEST).min(LARGEST);
+        if room < WORTH_KEEPING {
+            return Piece { bytes: BytesMut::with_capacity(room), size: room, room };
+        }
+        let (size, mut bytes) = self.free(room).unwrap_or_else(|| (room, BytesMut::with_capacity(room + PAGE)));
         let before = bytes.spare_capacity_mut().as_ptr().align_offset(PAGE).min(PAGE);
         bytes.resize(before, 0);
         bytes.advance(before);
-        Piece { bytes, size, room: size }
+        Piece { bytes, size, room }
     }
 
-    /// A kept piece with this much memory whose bytes nobody uses any more.
-    fn free(&self, size: usize) -> Option<BytesMut> {
+    /// A kept piece for this many bytes, and not for many more, whose bytes nobody uses any more.
+    fn free(&self, room: usize) -> Option<(usize, BytesMut)> {
         let mut kept = lock(&self.0);
         // The oldest ones come first, and are the first that nobody uses.
-        let place = kept.iter_mut().position(|piece| piece.try_reclaim(size))?;
-        kept.remove(place)
+        let place = kept
+            .pieces
+            .iter_mut()
+            .position(|(size, bytes)| (room..=room * 2).contains(size) && bytes.try_reclaim(room + PAGE))?;
+        kept.pieces.remove(place)
     }
 
     #[cfg(test)]
     pub fn is_empty(&self) -> bool {
-        lock(&self.0).is_empty()
+        lock(&self.0).pieces.is_empty()
     }
 
-    /// Gives the kept memory back.
-    pub fn clear(&self) {
-        lock(&self.0).clear();
+    /// Gives the memory back if none was kept for this long.
+    pub fn give_back(&self, unused: Duration) {
+        let mut kept = lock(&self.0);
+        if kept.last.is_some_and(|last| last.elapsed() >= unused) {
+            *kept = Kept::default();
+        }
     }
 
     /// Keeps a piece, to use it again when its bytes are dropped.
@@ -70,10 +88,11 @@ impl Memory {
             return;
         }
         let mut kept = lock(&self.0);
-        if kept.len() == KEPT {
-            kept.pop_front();
+        if kept.pieces.len() == KEPT {
+            kept.pieces.pop_front();
         }
-        kept.push_back(piece.bytes);
+        kept.pieces.push_back((piece.size, piece.bytes));
+        kept.last = Some(Instant::now());
     }
 }
 
@@ -140,7 +159,9 @@ mod tests {
         memory.keep(piece);
         let at = first.as_ptr();
         drop(first);
-        let (third, _) = filled(&memory, WORTH_KEEPING);
+        let (small, _) = filled(&memory, LARGEST / 2 - 1);
+        assert_ne!(small.as_ptr(), at, "few bytes keep no large piece");
+        let (third, _) = filled(&memory, LARGEST / 2);
         assert_eq!(third.as_ptr(), at, "also for fewer bytes");
     }
 
@@ -152,12 +173,12 @@ mod tests {
                 memory.keep(memory.piece(size as u64));
             }
         }
-        assert_eq!(lock(&memory.0).len(), 1);
+        assert_eq!(lock(&memory.0).pieces.len(), 1);
         let pieces: Vec<_> = (0..2 * KEPT).map(|_| memory.piece(WORTH_KEEPING as u64)).collect();
         for piece in pieces {
             memory.keep(piece);
         }
-        assert_eq!(lock(&memory.0).len(), KEPT);
+        assert_eq!(lock(&memory.0).pieces.len(), KEPT);
     }
 
     #[test]

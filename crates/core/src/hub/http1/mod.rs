@@ -9,6 +9,7 @@ mod library;
 mod memory;
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -42,30 +43,22 @@ pub(super) struct Http1Client {
 struct Shared {
     idle: Idle,
     memory: Memory,
+    /// Whether `tidy` runs.
+    tidied: AtomicBool,
 }
 
-/// Marks an answer: the memory of its chunks has nothing but bytes of its body, so a chunk that is kept costs no more than its
-/// bytes.
+/// Marks an answer: the memory of its chunks has nothing but bytes of its body, so a chunk that is kept costs little more than its
+/// bytes, as long as those beside it are kept too.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Dense;
 
-impl Shared {
-    /// Keeps a connection for the next request to this host and port.
-    fn keep(self: &Arc<Self>, host: String, connection: TcpStream) {
-        if self.idle.add(host, connection) {
-            tokio::spawn(tidy(Arc::downgrade(self)));
-        }
-    }
-}
-
-/// Closes connections in time, and gives the memory back when there are none any more.
+/// Closes connections and gives memory back in time, as long as the client or a body lives.
 async fn tidy(shared: Weak<Shared>) {
     loop {
         sleep(idle::LONGEST).await;
         let Some(shared) = shared.upgrade() else { return };
-        if !shared.idle.close_old() {
-            return shared.memory.clear();
-        }
+        shared.idle.close_old();
+        shared.memory.give_back(idle::LONGEST);
     }
 }
 
@@ -101,6 +94,9 @@ impl Http1Client {
     }
 
     async fn connect(&self, url: &Url) -> Result<TcpStream, HubError> {
+        if !self.shared.tidied.swap(true, Ordering::Relaxed) {
+            tokio::spawn(tidy(Arc::downgrade(&self.shared)));
+        }
         let failed = |error: &(dyn std::error::Error + 'static)| HubError::transport(url, error, true);
         let uri = Uri::try_from(url.as_str()).map_err(|error| failed(&error))?;
         match timeout(self.connect_timeout, self.connector.clone().oneshot(uri)).await {
