@@ -87,8 +87,8 @@ impl Body<'_> {
         matches!(self.source, BytesFrom::Xet(..))
     }
 
-    /// Whether chunks can be kept as they are: their memory has nothing but bytes of this body. Otherwise a chunk may keep much more
-    /// memory than it has bytes.
+    /// Whether chunks can be kept as they are: their memory has nothing but bytes of this body. Otherwise a chunk may keep
+    /// much more memory than it has bytes.
     pub(crate) fn is_dense(&self) -> bool {
         matches!(&self.source, BytesFrom::Http(response) if response.extensions().get::<Dense>().is_some())
     }

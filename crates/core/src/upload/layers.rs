@@ -13,7 +13,6 @@ use futures_util::stream::{self, BoxStream};
 
 use super::LAYER_PART;
 use super::fetch::{Fetcher, Supply};
-use super::room::held;
 use super::task::Task;
 use crate::finding::Finding;
 use crate::hub::HubError;
@@ -196,17 +195,8 @@ impl LayerPush {
     async fn whole(&self) -> Result<Body, Trouble> {
         let size = self.entry().size;
         let (head, tail) = self.around();
-        let room = self.fetcher.supply.space.room(size).await;
-        let permit = room.permit();
-        let mut pieces = self.fetcher.fetch(0..size, room).await.map_err(Trouble::Hub)?;
-        let layer = match &mut *pieces {
-            [only] if head.is_empty() && tail.is_empty() => std::mem::take(only),
-            _ => {
-                pieces.insert(0, head.clone());
-                pieces.push(tail.clone());
-                held(pieces.concat(), &permit)
-            }
-        };
+        let room = self.fetcher.supply.space.room(size).await.around(head.clone(), tail.clone());
+        let layer = self.fetcher.fetch(0..size, room).await.map_err(Trouble::Hub)?.pop().unwrap_or_default();
         let file = head.len()..layer.len() - tail.len();
         self.end(self.hashes().add(layer.clone(), file).await).await?;
         Ok(Body::Whole(layer))

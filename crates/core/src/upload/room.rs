@@ -1,6 +1,6 @@
 //! Memory for bytes in transit: a limit for all of it, and buffers that are used again. An allocator that serves blocks
-//! of megabytes to many threads keeps about as much memory in reserve. Chunks that keep no other memory stay where the network has put them.
-//! `fetch` fills the rooms.
+//! of megabytes to many threads keeps about as much memory in reserve. Chunks that keep no other memory stay where the
+//! network has put them. `fetch` fills the rooms.
 
 use std::sync::{Arc, Mutex};
 
@@ -13,6 +13,9 @@ use crate::platform::PageBuffer;
 /// Blocks of fewer bytes are left to the allocator.
 const SMALL: usize = 64 << 10;
 
+/// The bytes that a layer may have around its file.
+const AROUND: usize = 8 << 10;
+
 /// The room that all files of a run share.
 pub(crate) struct Space {
     budget: Arc<Semaphore>,
@@ -23,7 +26,7 @@ pub(crate) struct Space {
 }
 
 /// While it lives, no other bytes get the room.
-pub(super) type Permit = Arc<OwnedSemaphorePermit>;
+type Permit = Arc<OwnedSemaphorePermit>;
 type Spare = Arc<Mutex<Vec<PageBuffer>>>;
 
 /// Room for the next bytes of a file.
@@ -32,6 +35,8 @@ pub(super) struct Room {
     buffer: Option<Buffer>,
     /// The bytes that are not copied, and their places in the room.
     kept: Vec<(usize, Bytes)>,
+    /// The bytes around the file. Then all bytes are copied, and come out as one piece.
+    around: Option<(Bytes, Bytes)>,
     length: usize,
     came: usize,
     /// The length of the buffers that are used again.
@@ -80,9 +85,10 @@ impl Space {
         Room {
             buffer: None,
             kept: Vec::new(),
+            around: None,
             length: usize::try_from(bytes).unwrap_or(usize::MAX),
             came: 0,
-            usual: usize::try_from(self.part).unwrap_or(usize::MAX),
+            usual: usize::try_from(self.part).unwrap_or(usize::MAX).saturating_add(AROUND),
             spare: Arc::clone(&self.spare),
             permit: Arc::new(permit),
         }
@@ -90,9 +96,9 @@ impl Space {
 }
 
 impl Room {
-    /// Its permit, for bytes that are made of those in the room.
-    pub fn permit(&self) -> Permit {
-        Arc::clone(&self.permit)
+    /// The same, but all its bytes come out as one piece, with these around them.
+    pub fn around(self, head: Bytes, tail: Bytes) -> Self {
+        Room { around: Some((head, tail)), ..self }
     }
 
     /// How many of the file's bytes have come.
@@ -111,7 +117,7 @@ impl Room {
         if n > self.left() {
             return false;
         }
-        if as_it_is {
+        if as_it_is && self.around.is_none() {
             self.kept.push((self.came, chunk));
         } else if let Some(place) = self.rest().get_mut(..n) {
             place.copy_from_slice(&chunk);
@@ -124,9 +130,12 @@ impl Room {
 
     /// The memory for the bytes that it lacks. They count as here after `is_filled`.
     pub fn rest(&mut self) -> &mut [u8] {
-        let (length, usual, spare) = (self.length, self.usual, &self.spare);
-        let buffer = self.buffer.get_or_insert_with(|| Buffer::new(length, usual, spare));
-        buffer.memory.as_deref_mut().and_then(|memory| memory.get_mut(self.came..length)).unwrap_or_default()
+        let (before, after) = self.around.as_ref().map_or((0, 0), |(head, tail)| (head.len(), tail.len()));
+        let end = before.saturating_add(self.length);
+        let (usual, spare) = (self.usual, &self.spare);
+        let buffer = self.buffer.get_or_insert_with(|| Buffer::new(end.saturating_add(after), usual, spare));
+        let memory = buffer.memory.as_deref_mut();
+        memory.and_then(|memory| memory.get_mut(before + self.came..end)).unwrap_or_default()
     }
 
     /// Notes that `rest` is filled.
@@ -136,6 +145,9 @@ impl Room {
 
     /// The bytes that have come, in order. They keep the room until the last of them is dropped.
     pub fn into_pieces(mut self) -> Vec<Bytes> {
+        if let Some((head, tail)) = self.around.take() {
+            return vec![self.surrounded(&head, &tail)];
+        }
         let copied = self.buffer.take().map(|buffer| held(buffer, &self.permit)).unwrap_or_default();
         let (mut pieces, mut at) = (Vec::new(), 0);
         for (place, chunk) in std::mem::take(&mut self.kept) {
@@ -147,6 +159,19 @@ impl Room {
         pieces
     }
 
+    /// The bytes that have come, with these around them.
+    fn surrounded(mut self, head: &Bytes, tail: &Bytes) -> Bytes {
+        let (before, end) = (head.len(), head.len() + self.came);
+        let whole = end + tail.len();
+        let mut buffer = self.buffer.take().unwrap_or_else(|| Buffer::new(whole, self.usual, &self.spare));
+        for (at, bytes) in [(0, head), (before + self.came, tail)] {
+            if let Some(place) = buffer.memory.as_deref_mut().and_then(|memory| memory.get_mut(at..at + bytes.len())) {
+                place.copy_from_slice(bytes);
+            }
+        }
+        held(buffer, &self.permit).slice(..whole)
+    }
+
     /// Forgets what `rest` was filled with.
     pub fn is_not_filled(&mut self) {
         self.buffer = None;
@@ -154,7 +179,7 @@ impl Room {
 }
 
 /// The bytes, which keep their room until they are dropped.
-pub(super) fn held(bytes: impl AsRef<[u8]> + Send + 'static, permit: &Permit) -> Bytes {
+fn held(bytes: impl AsRef<[u8]> + Send + 'static, permit: &Permit) -> Bytes {
     Bytes::from_owner(Held { bytes, _permit: Arc::clone(permit) })
 }
 
@@ -246,6 +271,20 @@ mod tests {
         assert_eq!(pieces.iter().map(Bytes::len).collect::<Vec<_>>(), [3, 9, 10, 15, 11]);
         for (piece, chunk) in [(1, 1), (2, 2), (4, 5)] {
             assert_eq!(pieces[piece].as_ptr(), chunks[chunk].0.as_ptr());
+        }
+    }
+
+    #[tokio::test]
+    async fn bytes_with_others_around_them_are_one_piece() {
+        let space = Space::new(1, PART);
+        for sizes in [vec![], vec![5], vec![100_000, 1]] {
+            let chunks: Vec<Bytes> = sizes.iter().map(|size| chunk(*size, 7)).collect();
+            let room = space.room(chunks.concat().len() as u64).await;
+            let mut room = room.around(Bytes::from_static(b"head"), Bytes::from_static(b"tail!"));
+            for chunk in &chunks {
+                assert!(room.push(chunk.clone(), true));
+            }
+            assert_eq!(room.into_pieces(), [[b"head", &chunks.concat()[..], b"tail!"].concat()]);
         }
     }
 }

@@ -18,6 +18,8 @@ use crate::platform::PAGE;
 
 /// The most bytes of a piece, and so of a read. `docs/src/path-of-a-byte.md` has the figures of other sizes.
 const LARGEST: usize = 4 << 20;
+/// A body with fewer bytes than the largest piece comes in pieces of this size: many such bodies come at once.
+const OF_SHORT: usize = 256 << 10;
 /// Smaller pieces are not kept.
 const WORTH_KEEPING: usize = 256 << 10;
 /// The most pieces that are kept: as many as the parts of an upload fill on 16 connections.
@@ -44,10 +46,11 @@ pub(super) struct Piece {
 }
 
 impl Memory {
-    /// A piece for `wanted` bytes, or for as many of them as the largest one takes. It begins at a page, because the system
+    /// A piece for `wanted` bytes, or for the first of them. It begins at a page, because the system
     /// copies faster to such an address.
     pub fn piece(&self, wanted: u64) -> Piece {
-        let room = usize::try_from(wanted).unwrap_or(LARGEST).min(LARGEST);
+        let wanted = usize::try_from(wanted).unwrap_or(LARGEST);
+        let room = wanted.min(if wanted < LARGEST { OF_SHORT } else { LARGEST });
         if room < WORTH_KEEPING {
             return Piece { bytes: BytesMut::with_capacity(room), size: room, room };
         }
@@ -159,10 +162,10 @@ mod tests {
         memory.keep(piece);
         let at = first.as_ptr();
         drop(first);
-        let (small, _) = filled(&memory, LARGEST / 2 - 1);
+        let (small, _) = filled(&memory, OF_SHORT);
         assert_ne!(small.as_ptr(), at, "few bytes keep no large piece");
-        let (third, _) = filled(&memory, LARGEST / 2);
-        assert_eq!(third.as_ptr(), at, "also for fewer bytes");
+        let (third, _) = filled(&memory, LARGEST);
+        assert_eq!(third.as_ptr(), at);
     }
 
     #[test]

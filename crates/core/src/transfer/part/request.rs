@@ -68,7 +68,8 @@ async fn stream(
             let Some(more) = body.chunk().await? else { return Ok(()) };
             came = more;
         }
-        // Megabytes may come at once. If a write fails, the blocks before it are kept, and a limit of the rate holds between them too.
+        // Megabytes may come at once. If a write fails, the blocks before it are kept, and a limit of the rate holds between
+        // them too.
         let mut bytes = came.split_to(came.len().min(BLOCK));
         if let Some(limiter) = run.limiter() {
             limiter.pass(bytes.len()).await;
