@@ -160,8 +160,8 @@ pub async fn fetch(
     let began = std::time::Instant::now();
     // Dropping the set stops the workers.
     let mut workers = JoinSet::new();
-    for number in 0..schedule.workers() {
-        workers.spawn_on(schedule::work(Arc::clone(&schedule), number).in_current_span(), &threads.handle());
+    for _ in 0..schedule.workers() {
+        workers.spawn_on(schedule::work(Arc::clone(&schedule)).in_current_span(), &threads.handle());
     }
     loop {
         tokio::select! {

@@ -10,7 +10,7 @@ mod whole;
 mod worker;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -87,6 +87,8 @@ pub(super) struct Schedule {
     pub desk: Arc<Desk>,
     /// Bytes that came over Xet.
     pub over_xet: AtomicU64,
+    /// How many workers have fetched a part.
+    pub fetchers: AtomicUsize,
     state: Mutex<State>,
     ramp: Mutex<Ramp>,
     part_size: Mutex<PartSize>,
@@ -117,6 +119,7 @@ impl Schedule {
             budget: Arc::default(),
             desk: Arc::default(),
             over_xet: AtomicU64::new(0),
+            fetchers: AtomicUsize::new(0),
             ramp: Mutex::new(Ramp::new(options.connections)),
             part_size: Mutex::default(),
             signals: Signals::default(),

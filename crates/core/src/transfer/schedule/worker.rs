@@ -16,8 +16,10 @@ use crate::transfer::FetchError;
 use crate::transfer::assemble::{FileWork, Watcher};
 use crate::transfer::part::{Ended, Open, fetch};
 
-/// Works until there is nothing left to do. `number` identifies the worker.
-pub(in crate::transfer) async fn work(schedule: Arc<Schedule>, number: usize) {
+/// Works until there is nothing left to do.
+pub(in crate::transfer) async fn work(schedule: Arc<Schedule>) {
+    // Numbers follow the order of the first parts, so that the first connections of a run use different servers.
+    let mut number = None;
     loop {
         match schedule.next().await {
             Job::Stop => return schedule.wake(),
@@ -38,6 +40,7 @@ pub(in crate::transfer) async fn work(schedule: Arc<Schedule>, number: usize) {
                 }
             }
             Job::Fetch(part) => {
+                let number = *number.get_or_insert_with(|| schedule.fetchers.fetch_add(1, Ordering::Relaxed));
                 let endpoint = schedule.endpoint(&part.open, number);
                 let outcome = fetch(&schedule, &part, endpoint).await;
                 let left = part.at.load(Ordering::Relaxed)..part.end.load(Ordering::Relaxed);
