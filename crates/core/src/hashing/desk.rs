@@ -280,54 +280,19 @@ mod tests {
     use super::*;
     use crate::model::{Digest, Sha256};
 
-    /// A file with bytes to hash whose feed panics.
-    struct Broken {
-        hasher: Mutex<Option<Hasher>>,
-        lost: AtomicBool,
-    }
-
-    impl Feed for Broken {
-        type Run = ();
-
-        fn run(&self) {}
-
-        fn wants_hashing(&self) -> bool {
-            lock(&self.hasher).is_some()
-        }
-
-        fn backlog(&self) -> Backlog {
-            Backlog { bytes: ENOUGH, is_rest: false }
-        }
-
-        fn take_hasher(&self) -> Option<Hasher> {
-            lock(&self.hasher).take()
-        }
-
-        fn give_back(&self, hasher: Hasher) {
-            *lock(&self.hasher) = Some(hasher);
-        }
-
-        fn next(&self, _: Hasher, _: &mut BytesMut) -> Next {
-            panic!("a panic on purpose")
-        }
-
-        fn whole(self: Arc<Self>, _: Hashed) {}
-
-        fn lost(&self) {
-            self.lost.store(true, Ordering::Relaxed);
-        }
-    }
-
     /// A file that always has bytes, until it is over.
     struct Endless {
         hasher: Mutex<Option<Hasher>>,
         over: AtomicBool,
+        /// Whether its feed panics.
+        broken: bool,
+        lost: AtomicBool,
     }
 
     impl Endless {
-        fn new() -> Arc<Self> {
+        fn new(broken: bool) -> Arc<Self> {
             let hasher = Mutex::new(Some(Digest::Sha256(Sha256([0; 32])).hasher(0)));
-            Arc::new(Endless { hasher, over: AtomicBool::new(false) })
+            Arc::new(Endless { hasher, over: AtomicBool::new(false), broken, lost: AtomicBool::new(false) })
         }
 
         fn has_seat(&self) -> bool {
@@ -357,6 +322,7 @@ mod tests {
         }
 
         fn next(&self, hasher: Hasher, _: &mut BytesMut) -> Next {
+            assert!(!self.broken, "a panic on purpose");
             if self.over.load(Ordering::Relaxed) {
                 self.give_back(hasher);
                 return Next::Nothing;
@@ -366,7 +332,9 @@ mod tests {
 
         fn whole(self: Arc<Self>, _: Hashed) {}
 
-        fn lost(&self) {}
+        fn lost(&self) {
+            self.lost.store(true, Ordering::Relaxed);
+        }
     }
 
     async fn soon(is_so: impl Fn() -> bool) {
@@ -382,7 +350,7 @@ mod tests {
     #[tokio::test]
     async fn a_third_file_waits_a_moment_for_a_fourth_before_it_gets_a_thread_of_its_own() {
         let desk = Arc::new(Desk::default());
-        let files: Vec<_> = (0..5).map(|_| Endless::new()).collect();
+        let files: Vec<_> = (0..5).map(|_| Endless::new(false)).collect();
         let _open: Vec<_> = files.iter().map(|_| desk.open()).collect();
         desk.add(&files[0]);
         desk.add(&files[1]);
@@ -412,15 +380,9 @@ mod tests {
     async fn a_thread_that_panics_says_so_to_its_files_and_leaves_its_place_to_another() {
         let desk = Arc::new(Desk::default());
         for _ in 0..3 {
-            let hasher = Mutex::new(Some(Digest::Sha256(Sha256([0; 32])).hasher(0)));
-            let file = Arc::new(Broken { hasher, lost: AtomicBool::new(false) });
+            let file = Endless::new(true);
             desk.add(&file);
-            for _ in 0..1000 {
-                if file.lost.load(Ordering::Relaxed) && desk.threads() == 0 {
-                    break;
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
+            soon(|| file.lost.load(Ordering::Relaxed) && desk.threads() == 0).await;
             assert!(file.lost.load(Ordering::Relaxed));
             assert_eq!((desk.threads(), lock(&desk.queue).seated), (0, 0));
         }

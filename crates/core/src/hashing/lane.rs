@@ -242,7 +242,6 @@ mod tests {
         assert_eq!(futures_util::future::join_all(work).await, expected);
     }
 
-    /// Its twins: a file with much to hash, one whose bytes are all here, and the only one do not wait.
     /// The small rest would keep its part's room, and the other file would wait for that.
     #[tokio::test]
     async fn a_small_rest_of_pieces_that_came_at_once_does_not_wait_for_another_file() {
@@ -253,6 +252,7 @@ mod tests {
         assert!(taken(&lane).await);
     }
 
+    /// Its twins: a file with much to hash, one whose bytes are all here, and the only one do not wait.
     #[tokio::test]
     async fn a_file_waits_a_little_for_another_one_to_be_hashed_with_it() {
         let lanes = Arc::default();

@@ -245,7 +245,7 @@ impl Objects {
     }
 
     /// Writes a whole object.
-    #[tracing::instrument(level = "debug", skip(self, content), fields(url = %self.url))]
+    #[tracing::instrument(level = "debug", skip(self, content), fields(url = %self.url, bytes = content.content_length()))]
     pub(crate) async fn put(&self, key: &str, content: PutPayload) -> Result<Mark, ObjectError> {
         let size = content.content_length() as u64;
         let put = self.store.put(&self.path(key)?, content).await.map_err(self.wrong(key))?;

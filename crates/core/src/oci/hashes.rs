@@ -23,6 +23,13 @@ pub(crate) struct Both {
     layer: Hasher,
 }
 
+impl Both {
+    /// Adds bytes that belong to the file.
+    fn of_file(&mut self, bytes: &[u8]) {
+        Hasher::update_two(&mut self.file, bytes, &mut self.layer, bytes);
+    }
+}
+
 impl Hashes {
     /// For a file of `size` bytes that should have a digest like `like`.
     pub fn new(form: &Form, like: Digest, size: u64, lanes: &Arc<Lanes>) -> Self {
@@ -45,7 +52,7 @@ impl Hashes {
             let (before, rest) = bytes.split_at(file.start.min(bytes.len()));
             let (file, after) = rest.split_at(file.len().min(rest.len()));
             both.layer.update(before);
-            Hasher::update_two(&mut both.file, file, &mut both.layer, file);
+            both.of_file(file);
             both.layer.update(after);
             Hashes::Both(both)
         })
@@ -54,16 +61,20 @@ impl Hashes {
 
     /// Adds bytes of the file at once. A rest that waited for another file would keep the room of its part from that file.
     pub async fn add_all(self, pieces: Vec<Bytes>) -> Self {
-        if let Hashes::File(mut lane) = self {
-            lane.push_all(pieces).await;
-            return Hashes::File(lane);
-        }
-        let mut hashes = self;
-        for piece in pieces {
-            let file = 0..piece.len();
-            hashes = hashes.add(piece, file).await;
-        }
-        hashes
+        let mut both = match self {
+            Hashes::File(mut lane) => {
+                lane.push_all(pieces).await;
+                return Hashes::File(lane);
+            }
+            Hashes::Both(both) => both,
+        };
+        blocking(move || {
+            for piece in &pieces {
+                both.of_file(piece);
+            }
+            Hashes::Both(both)
+        })
+        .await
     }
 
     /// The digests of the file and of the layer.

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 pub(crate) use names::refused_name;
-pub(crate) use page_buffer::{PAGE, PageBuffer};
+pub(crate) use page_buffer::{PAGE, PageBuffer, begin_at_page};
 pub(crate) use system::{
     Dir, cannot_lock, cpu_time, flush, free_space, give_rights, home_of, idle_time, let_others_lock, look_at,
     look_at_file, look_through, open_to_read, own_home, path_of, read_exact_at, reserve, share, why, write_all_at,

@@ -2,6 +2,8 @@
 
 use std::ops::{Deref, DerefMut};
 
+use bytes::{Buf as _, BytesMut};
+
 /// The bytes of a page, on nearly every system. On other systems reads only take longer.
 pub(crate) const PAGE: usize = 4096;
 
@@ -41,6 +43,15 @@ impl DerefMut for PageBuffer {
 impl AsRef<[u8]> for PageBuffer {
     fn as_ref(&self) -> &[u8] {
         self
+    }
+}
+
+/// Moves the beginning of empty memory to a page. That takes up to `PAGE` bytes of its capacity.
+pub(crate) fn begin_at_page(memory: &mut BytesMut) {
+    let before = memory.as_ptr().align_offset(PAGE);
+    if before < PAGE {
+        memory.resize(before, 0);
+        memory.advance(before);
     }
 }
 

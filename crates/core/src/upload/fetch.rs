@@ -161,11 +161,7 @@ impl Fetcher {
         let Some((file, from)) = nearby else { return room };
         let length = room.left();
         let work = move || {
-            if read_exact_at(&file, room.rest(), from).is_ok() {
-                room.is_filled();
-            } else {
-                room.is_not_filled();
-            }
+            room.fill(|memory| read_exact_at(&file, memory, from).is_ok());
             room
         };
         let room = match tokio::task::spawn_blocking(work).await {

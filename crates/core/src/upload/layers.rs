@@ -13,6 +13,7 @@ use futures_util::stream::{self, BoxStream};
 
 use super::LAYER_PART;
 use super::fetch::{Fetcher, Supply};
+use super::room::length;
 use super::task::Task;
 use crate::finding::Finding;
 use crate::hub::HubError;
@@ -224,7 +225,7 @@ impl LayerPush {
                 }
             };
             let hashes = hashes.add_all(pieces.clone()).await;
-            let passed = passed + pieces.iter().map(|piece| piece.len() as u64).sum::<u64>();
+            let passed = passed + length(&pieces);
             let mut sent: Vec<_> = pieces.into_iter().map(Ok).collect();
             if passed < file.entry().size {
                 return Some((sent, Some((file, parts, tail, hashes, passed))));

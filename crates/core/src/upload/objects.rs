@@ -15,6 +15,7 @@ use object_store::multipart::PartId;
 use super::PART;
 use super::fetch::{Fetcher, Supply};
 use super::journal::{self, Journal};
+use super::room::length;
 use super::task::Task;
 use crate::finding::Finding;
 use crate::hashing::Lane;
@@ -365,12 +366,11 @@ impl UploadFile {
         if !self.upload.objects.needs_digests() {
             return None;
         }
-        let size = part.iter().map(|piece| piece.len() as u64).sum();
-        let hashed = hash(self.lane_of(Hasher::sha256(), size), part).await;
+        let hashed = hash(self.lane_of(Hasher::sha256(), length(part)), part).await;
         self.upload.objects.know(part.to_vec(), hashed)
     }
 
-    #[tracing::instrument(level = "debug", name = "part", skip_all, fields(number = part.number))]
+    #[tracing::instrument(level = "debug", name = "part", skip_all, fields(number = part.number, bytes = length(&part.pieces)))]
     async fn put_part(&self, id: &str, part: UploadPart) -> Result<PartId, UploadError> {
         let objects = &self.upload.objects;
         let key = self.key();

@@ -2,6 +2,7 @@
 //! of megabytes to many threads keeps about as much memory in reserve. Chunks that keep no other memory stay where the
 //! network has put them. `fetch` fills the rooms.
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -12,7 +13,6 @@ use crate::platform::PageBuffer;
 
 /// Blocks of fewer bytes are left to the allocator.
 const SMALL: usize = 64 << 10;
-
 /// The bytes that a layer may have around its file.
 const AROUND: usize = 8 << 10;
 
@@ -128,19 +128,22 @@ impl Room {
         true
     }
 
-    /// The memory for the bytes that it lacks. They count as here after `is_filled`.
-    pub fn rest(&mut self) -> &mut [u8] {
+    /// Fills an empty room; it stays empty if `with` says that it failed.
+    pub fn fill(&mut self, with: impl FnOnce(&mut [u8]) -> bool) {
+        if with(self.rest()) {
+            self.came = self.length;
+        } else {
+            self.buffer = None;
+        }
+    }
+
+    /// The memory for the bytes that it lacks.
+    fn rest(&mut self) -> &mut [u8] {
         let (before, after) = self.around.as_ref().map_or((0, 0), |(head, tail)| (head.len(), tail.len()));
         let end = before.saturating_add(self.length);
         let (usual, spare) = (self.usual, &self.spare);
         let buffer = self.buffer.get_or_insert_with(|| Buffer::new(end.saturating_add(after), usual, spare));
-        let memory = buffer.memory.as_deref_mut();
-        memory.and_then(|memory| memory.get_mut(before + self.came..end)).unwrap_or_default()
-    }
-
-    /// Notes that `rest` is filled.
-    pub fn is_filled(&mut self) {
-        self.came = self.length;
+        buffer.place(before + self.came..end)
     }
 
     /// The bytes that have come, in order. They keep the room until the last of them is dropped.
@@ -161,21 +164,19 @@ impl Room {
 
     /// The bytes that have come, with these around them.
     fn surrounded(mut self, head: &Bytes, tail: &Bytes) -> Bytes {
-        let (before, end) = (head.len(), head.len() + self.came);
+        let end = head.len() + self.came;
         let whole = end + tail.len();
         let mut buffer = self.buffer.take().unwrap_or_else(|| Buffer::new(whole, self.usual, &self.spare));
-        for (at, bytes) in [(0, head), (before + self.came, tail)] {
-            if let Some(place) = buffer.memory.as_deref_mut().and_then(|memory| memory.get_mut(at..at + bytes.len())) {
-                place.copy_from_slice(bytes);
-            }
-        }
+        // It has room for both, as `rest` has made it.
+        buffer.place(0..head.len()).copy_from_slice(head);
+        buffer.place(end..whole).copy_from_slice(tail);
         held(buffer, &self.permit).slice(..whole)
     }
+}
 
-    /// Forgets what `rest` was filled with.
-    pub fn is_not_filled(&mut self) {
-        self.buffer = None;
-    }
+/// How many bytes these pieces have.
+pub(super) fn length(pieces: &[Bytes]) -> u64 {
+    pieces.iter().map(|piece| piece.len() as u64).sum()
 }
 
 /// The bytes, which keep their room until they are dropped.
@@ -190,6 +191,11 @@ impl Buffer {
         }
         let used = lock(spare).pop();
         Buffer { memory: Some(used.unwrap_or_else(|| PageBuffer::new(usual))), spare: Some(Arc::clone(spare)) }
+    }
+
+    /// Some of its bytes; none if it has not all of them.
+    fn place(&mut self, at: Range<usize>) -> &mut [u8] {
+        self.memory.as_deref_mut().and_then(|memory| memory.get_mut(at)).unwrap_or_default()
     }
 }
 
@@ -222,7 +228,12 @@ mod tests {
         let space = Space::new(3, PART);
         let mut places = std::collections::BTreeSet::new();
         for turn in 0..20u8 {
-            let rooms = [space.room(PART).await, space.room(PART / 2).await, space.room(PART - 7).await];
+            let (head, tail) = (chunk(1000, turn), chunk(24, turn));
+            let rooms = [
+                space.room(PART).await,
+                space.room(PART / 2).await.around(head, tail),
+                space.room(PART).await.around(chunk(7, turn), Bytes::new()),
+            ];
             assert!(space.budget.try_acquire().is_err(), "there is no room for more");
             let pieces = rooms.map(|mut room| {
                 while room.left() > 0 {
@@ -232,7 +243,7 @@ mod tests {
             });
             places.extend(pieces.iter().map(|pieces| pieces[0].as_ptr().addr()));
             let lengths = pieces.map(|pieces| pieces.iter().map(Bytes::len).collect::<Vec<_>>());
-            assert_eq!(lengths, [[1 << 20], [1 << 19], [(1 << 20) - 7]]);
+            assert_eq!(lengths, [[1 << 20], [(1 << 19) + 1024], [(1 << 20) + 7]]);
         }
         assert_eq!(places.len(), 3, "no new buffer is made");
     }

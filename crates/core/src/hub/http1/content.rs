@@ -43,7 +43,7 @@ pub(super) struct Content {
 impl Content {
     /// A body of this length, of which `first` has come. `key` says for which host the connection can be used again.
     pub fn new(shared: Arc<Shared>, connection: TcpStream, key: Option<String>, length: u64, first: &[u8]) -> Self {
-        let piece = if length > 0 { shared.memory.piece(length) } else { Piece::default() };
+        let piece = shared.memory.piece(length);
         // Nothing was requested that could come after the body.
         let key = key.filter(|_| first.len() as u64 <= length);
         let mut content = Content {
@@ -56,7 +56,7 @@ impl Content {
             broken: None,
             late: None,
         };
-        let first = &first[..first.len().min(usize::try_from(length).unwrap_or(usize::MAX))];
+        // A piece has no room for more than the body.
         let copied = content.piece.copy(first);
         content.came(copied);
         content

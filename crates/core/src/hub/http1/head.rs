@@ -10,6 +10,11 @@ pub(super) const LIMIT: usize = 16 << 10;
 /// The most headers of an answer that is read here.
 const HEADERS: usize = 64;
 
+/// The host and port that a connection leads to.
+pub(super) fn host(url: &Url) -> &str {
+    &url[Position::BeforeHost..Position::AfterPort]
+}
+
 /// The head of a GET request.
 pub(super) fn request(url: &Url, headers: &HeaderMap) -> Vec<u8> {
     let mut head = Vec::with_capacity(512);
@@ -17,7 +22,7 @@ pub(super) fn request(url: &Url, headers: &HeaderMap) -> Vec<u8> {
     head.extend_from_slice(url[Position::BeforePath..Position::AfterQuery].as_bytes());
     head.extend_from_slice(b" HTTP/1.1\r\n");
     if !headers.contains_key(HOST) {
-        line(&mut head, HOST.as_str(), url[Position::BeforeHost..Position::AfterPort].as_bytes());
+        line(&mut head, HOST.as_str(), host(url).as_bytes());
     }
     for (name, value) in headers {
         line(&mut head, name.as_str(), value.as_bytes());

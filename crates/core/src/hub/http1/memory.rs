@@ -8,20 +8,19 @@ use std::sync::Mutex;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 use tokio::io::AsyncRead;
 use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
 use crate::mutex::lock;
-use crate::platform::PAGE;
+use crate::platform::{PAGE, begin_at_page};
 
 /// The most bytes of a piece, and so of a read. `docs/src/path-of-a-byte.md` has the figures of other sizes.
 const LARGEST: usize = 4 << 20;
-/// A body with fewer bytes than the largest piece comes in pieces of this size: many such bodies come at once.
+/// A body with fewer bytes than the largest piece comes in pieces of this size: many such bodies come at once. Smaller pieces are
+/// not kept.
 const OF_SHORT: usize = 256 << 10;
-/// Smaller pieces are not kept.
-const WORTH_KEEPING: usize = 256 << 10;
 /// The most pieces that are kept: as many as the parts of an upload fill on 16 connections.
 const KEPT: usize = 32;
 
@@ -51,25 +50,20 @@ impl Memory {
     pub fn piece(&self, wanted: u64) -> Piece {
         let wanted = usize::try_from(wanted).unwrap_or(LARGEST);
         let room = wanted.min(if wanted < LARGEST { OF_SHORT } else { LARGEST });
-        if room < WORTH_KEEPING {
+        if room < OF_SHORT {
             return Piece { bytes: BytesMut::with_capacity(room), size: room, room };
         }
-        let (size, mut bytes) = self.free(room).unwrap_or_else(|| (room, BytesMut::with_capacity(room + PAGE)));
-        let before = bytes.spare_capacity_mut().as_ptr().align_offset(PAGE).min(PAGE);
-        bytes.resize(before, 0);
-        bytes.advance(before);
-        Piece { bytes, size, room }
+        let mut bytes = self.free(room).unwrap_or_else(|| BytesMut::with_capacity(room + PAGE));
+        begin_at_page(&mut bytes);
+        Piece { bytes, size: room, room }
     }
 
-    /// A kept piece for this many bytes, and not for many more, whose bytes nobody uses any more.
-    fn free(&self, room: usize) -> Option<(usize, BytesMut)> {
+    /// The memory of a kept piece of this size whose bytes nobody uses any more.
+    fn free(&self, of: usize) -> Option<BytesMut> {
         let mut kept = lock(&self.0);
         // The oldest ones come first, and are the first that nobody uses.
-        let place = kept
-            .pieces
-            .iter_mut()
-            .position(|(size, bytes)| (room..=room * 2).contains(size) && bytes.try_reclaim(room + PAGE))?;
-        kept.pieces.remove(place)
+        let place = kept.pieces.iter_mut().position(|(size, bytes)| *size == of && bytes.try_reclaim(of + PAGE))?;
+        kept.pieces.remove(place).map(|(_, bytes)| bytes)
     }
 
     #[cfg(test)]
@@ -87,7 +81,7 @@ impl Memory {
 
     /// Keeps a piece, to use it again when its bytes are dropped.
     pub fn keep(&self, piece: Piece) {
-        if piece.size < WORTH_KEEPING {
+        if piece.size < OF_SHORT {
             return;
         }
         let mut kept = lock(&self.0);
@@ -171,13 +165,13 @@ mod tests {
     #[test]
     fn few_and_only_large_pieces_are_kept() {
         let memory = Memory::default();
-        for size in [WORTH_KEEPING - 1, WORTH_KEEPING] {
+        for size in [OF_SHORT - 1, OF_SHORT] {
             for _ in 0..2 * KEPT {
                 memory.keep(memory.piece(size as u64));
             }
         }
         assert_eq!(lock(&memory.0).pieces.len(), 1);
-        let pieces: Vec<_> = (0..2 * KEPT).map(|_| memory.piece(WORTH_KEEPING as u64)).collect();
+        let pieces: Vec<_> = (0..2 * KEPT).map(|_| memory.piece(OF_SHORT as u64)).collect();
         for piece in pieces {
             memory.keep(piece);
         }

@@ -21,7 +21,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt as _;
-use url::{Position, Url};
+use url::Url;
 
 use self::content::Content;
 use self::head::Start;
@@ -76,7 +76,7 @@ impl Http1Client {
         headers.entry(USER_AGENT).or_insert_with(|| self.user_agent.clone());
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
         let request = head::request(url, &headers);
-        let host = &url[Position::BeforeHost..Position::AfterPort];
+        let host = head::host(url);
         if let Some(mut connection) = self.shared.idle.take(host) {
             let mut came = Vec::with_capacity(head::LIMIT);
             match ask(&mut connection, &request, &mut came).await {
@@ -118,7 +118,7 @@ impl Http1Client {
             let answer = library::read(connection, came).await;
             return answer.map_err(|error| HubError::transport(url, &error, false));
         };
-        let host = head.stays_open.then(|| url[Position::BeforeHost..Position::AfterPort].to_owned());
+        let host = head.stays_open.then(|| head::host(url).to_owned());
         let content = Content::new(Arc::clone(&self.shared), connection, host, head.length, &came[n..]);
         let mut answer = hyper::Response::new(Body::wrap(content));
         (*answer.status_mut(), *answer.version_mut(), *answer.headers_mut()) =

@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::{Buf as _, BytesMut};
+use bytes::BytesMut;
 
 use super::{FileWork, SMALL, Watcher};
 use crate::hashing::{Backlog, Feed, Next};
 use crate::model::{Hashed, Hasher};
 use crate::mutex::lock;
-use crate::platform::{PAGE, read_exact_at};
+use crate::platform::{PAGE, begin_at_page, read_exact_at};
 use crate::store::StoreError;
 use crate::transfer::FetchError;
 
@@ -152,9 +152,8 @@ impl FileWork {
         self.may_go_on(go_on);
         // It begins at a page, as a `PageBuffer` does. After `reserve` it does not move.
         scratch.reserve(want + PAGE);
-        let before = scratch.as_ptr().align_offset(PAGE).min(PAGE);
-        scratch.resize(before + want, 0);
-        scratch.advance(before);
+        begin_at_page(scratch);
+        scratch.resize(want, 0);
         read_exact_at(&disk, scratch, at).map_err(|e| self.io("read", e))?;
         self.read_back.fetch_add(want as u64, Ordering::Relaxed);
         Ok(Next::Bytes(hasher, vec![scratch.split().freeze()]))
