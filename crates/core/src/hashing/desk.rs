@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
-use super::{Feed, Next};
+use super::{Feed, Next, Part};
 use crate::model::{Hashed, Hasher};
 use crate::mutex::lock;
 
@@ -53,6 +53,8 @@ struct Seat<F: Feed> {
     bytes: Bytes,
     /// The bytes after `bytes`.
     more: std::vec::IntoIter<Bytes>,
+    /// The part that these bytes are.
+    part: Option<Part>,
     scratch: BytesMut,
 }
 
@@ -108,12 +110,14 @@ impl<F: Feed> Seat<F> {
                 self.bytes = piece;
                 continue;
             }
+            self.end_part();
             // The scratch memory can be used again only when nothing refers to it.
             self.bytes = Bytes::new();
             match self.taken.file.next(self.hasher, &mut self.scratch) {
-                Next::Bytes(hasher, pieces) => {
+                Next::Bytes(hasher, batch) => {
                     self.hasher = hasher;
-                    self.more = pieces.into_iter();
+                    self.more = batch.pieces.into_iter();
+                    self.part = batch.part;
                 }
                 Next::Nothing => return Fill::Nothing,
                 Next::Whole(hashed) => return Fill::Whole(hashed),
@@ -122,15 +126,38 @@ impl<F: Feed> Seat<F> {
         Fill::Ready(self)
     }
 
-    /// Hashes the next bytes.
-    fn advance(&mut self) {
-        let step = self.bytes.split_to(self.bytes.len().min(STEP));
-        self.hasher.update(&step);
+    /// Hashes the next bytes, this many.
+    fn advance(&mut self, n: usize) {
+        let step = self.bytes.split_to(n);
+        match &mut self.part {
+            Some(part) => Hasher::update_two(&mut self.hasher, &step, &mut part.hasher, &step),
+            None => self.hasher.update(&step),
+        }
+        if self.is_empty() {
+            self.end_part();
+        }
+    }
+
+    /// Gives the digest of the part whose bytes are all hashed, if there is one.
+    fn end_part(&mut self) {
+        if let Some(part) = self.part.take() {
+            part.finish();
+        }
+    }
+
+    /// Hashes the next bytes, a few of them.
+    fn advance_alone(&mut self) {
+        self.advance(self.bytes.len().min(STEP));
     }
 
     /// Hashes the next bytes of two files, as many of each.
     fn advance_two(a: &mut Seat<F>, b: &mut Seat<F>) {
         let n = a.bytes.len().min(b.bytes.len());
+        if a.part.is_some() || b.part.is_some() {
+            a.advance(n);
+            b.advance(n);
+            return;
+        }
         Hasher::update_two(&mut a.hasher, &a.bytes[..n], &mut b.hasher, &b.bytes[..n]);
         a.bytes.advance(n);
         b.bytes.advance(n);
@@ -223,7 +250,7 @@ impl<F: Feed> Desk<F> {
             self.start(lock(&self.queue));
             match (&mut one, &mut other) {
                 (Some(a), Some(b)) => Seat::advance_two(a, b),
-                (Some(alone), None) | (None, Some(alone)) => alone.advance(),
+                (Some(alone), None) | (None, Some(alone)) => alone.advance_alone(),
                 (None, None) => {
                     let mut queue = lock(&self.queue);
                     // Why this order: looked at and counted under one lock, so that a file that is added now either is
@@ -265,7 +292,7 @@ impl<F: Feed> Desk<F> {
                 queue.seated += 1;
                 let taken = Taken { desk: Arc::clone(self), file };
                 let (bytes, more) = (Bytes::new(), Vec::new().into_iter());
-                return Some(Seat { taken, hasher, bytes, more, scratch: BytesMut::new() });
+                return Some(Seat { taken, hasher, bytes, more, part: None, scratch: BytesMut::new() });
             }
         }
         None
@@ -327,7 +354,7 @@ mod tests {
                 self.give_back(hasher);
                 return Next::Nothing;
             }
-            Next::Bytes(hasher, vec![Bytes::from_static(&[0; 64])])
+            Next::Bytes(hasher, vec![Bytes::from_static(&[0; 64])].into())
         }
 
         fn whole(self: Arc<Self>, _: Hashed) {}

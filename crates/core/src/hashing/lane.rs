@@ -1,12 +1,13 @@
 //! A file whose bytes come in order and stay nowhere: its digest is all that is kept. A few of its bytes wait in memory.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use super::desk::ENOUGH;
-use super::{Backlog, Desk, Feed, Next, StillOpen};
+use super::{Backlog, Batch, Desk, Feed, Next, Part, StillOpen};
 use crate::model::{Hashed, Hasher};
 use crate::mutex::lock;
 
@@ -31,8 +32,8 @@ pub(crate) struct Waiting {
 }
 
 struct State {
-    chunks: Vec<Bytes>,
-    /// The sum of the chunks' bytes, or a little more.
+    batches: VecDeque<Batch>,
+    /// The sum of the batches' bytes, or a little more.
     waiting: u64,
     /// The bytes that have not come yet, if the file is as long as it should be.
     missing: u64,
@@ -45,11 +46,16 @@ struct State {
     lost: bool,
 }
 
+/// How much the pieces count of the bytes that wait.
+fn weight(pieces: &[Bytes]) -> u64 {
+    pieces.iter().map(|piece| (piece.len() as u64).max(LEAST)).sum()
+}
+
 impl Lane {
     /// A lane for a file of `size` bytes.
     pub fn new(lanes: &Arc<Lanes>, hasher: Hasher, size: u64) -> Self {
         let state = State {
-            chunks: Vec::new(),
+            batches: VecDeque::new(),
             waiting: 0,
             missing: size,
             ended: false,
@@ -75,13 +81,32 @@ impl Lane {
     /// # Panics
     /// If the thread has panicked that hashed the file.
     pub async fn push_all(&mut self, pieces: Vec<Bytes>) {
+        self.add(pieces.into()).await;
+    }
+
+    /// Adds pieces at once, whose own SHA-256 is computed beside the file's. An error of the receiver means that it was not: the
+    /// lane was dropped before.
+    ///
+    /// # Panics
+    /// If the thread has panicked that hashed the file.
+    pub async fn push_part(&mut self, pieces: Vec<Bytes>) -> oneshot::Receiver<Hashed> {
+        let (digest, receiver) = oneshot::channel();
+        let part = Some(Part { hasher: Hasher::sha256(), digest });
+        self.add(Batch { pieces, part }).await;
+        receiver
+    }
+
+    async fn add(&mut self, mut batch: Batch) {
         self.wait(|state| (state.waiting < ENOUGH).then_some(())).await;
         {
             let mut state = lock(&self.file.state);
-            for bytes in pieces {
-                state.waiting += (bytes.len() as u64).max(LEAST);
-                state.missing = state.missing.saturating_sub(bytes.len() as u64);
-                state.chunks.push(bytes);
+            state.waiting += weight(&batch.pieces);
+            let bytes = batch.pieces.iter().map(|piece| piece.len() as u64).sum();
+            state.missing = state.missing.saturating_sub(bytes);
+            // A thread takes a batch at once.
+            match state.batches.back_mut().filter(|last| last.part.is_none() && batch.part.is_none()) {
+                Some(last) => last.pieces.append(&mut batch.pieces),
+                None => state.batches.push_back(batch),
             }
         }
         self.lanes.add(&self.file);
@@ -120,7 +145,7 @@ impl Feed for Waiting {
 
     fn wants_hashing(&self) -> bool {
         let state = lock(&self.state);
-        state.hasher.is_some() && (state.waiting > 0 || state.ended)
+        state.hasher.is_some() && (!state.batches.is_empty() || state.ended)
     }
 
     fn backlog(&self) -> Backlog {
@@ -138,12 +163,11 @@ impl Feed for Waiting {
 
     fn next(&self, hasher: Hasher, _: &mut BytesMut) -> Next {
         let mut state = lock(&self.state);
-        if state.waiting > 0 {
-            state.waiting = 0;
-            let chunks = std::mem::take(&mut state.chunks);
+        if let Some(batch) = state.batches.pop_front() {
+            state.waiting -= weight(&batch.pieces);
             drop(state);
             self.changed.notify_one();
-            return Next::Bytes(hasher, chunks);
+            return Next::Bytes(hasher, batch);
         }
         if state.ended {
             return Next::Whole(hasher.finish());
@@ -233,6 +257,69 @@ mod tests {
         }
     }
 
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+
+        #[test]
+        fn each_part_has_its_own_digest_beside_that_of_the_file(
+            parts in prop::collection::vec((any::<bool>(), 0..3 * MIB, 1..MIB), 0..5),
+            git: bool,
+            another: bool,
+        ) {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+            let parts: Vec<(bool, Bytes, usize)> = (0..)
+                .zip(parts)
+                .map(|(seed, (is_part, size, piece))| (is_part, content(seed, size), piece))
+                .collect();
+            let whole: Bytes = parts.iter().flat_map(|(_, bytes, _)| bytes.to_vec()).collect();
+            let like = if git { GIT } else { LFS };
+            let (file, digests) = runtime.block_on(soon(async {
+                let lanes = Arc::default();
+                // A file that never has bytes.
+                let _other = another.then(|| Lane::new(&lanes, LFS.hasher(9), 9));
+                let mut lane = Lane::new(&lanes, like.hasher(whole.len() as u64), whole.len() as u64);
+                let mut digests = Vec::new();
+                for (is_part, bytes, piece) in &parts {
+                    let piece = (*piece).min(bytes.len().max(1));
+                    let pieces = (0..bytes.len()).step_by(piece);
+                    let pieces = pieces.map(|at| bytes.slice(at..(at + piece).min(bytes.len()))).collect();
+                    if *is_part {
+                        digests.push((digest(LFS, bytes), lane.push_part(pieces).await));
+                    } else {
+                        lane.push_all(pieces).await;
+                    }
+                }
+                (lane.finish().await, digests)
+            }));
+            prop_assert_eq!(file.digest(), digest(like, &whole));
+            for (expected, mut got) in digests {
+                prop_assert_eq!(got.try_recv().unwrap().digest(), expected);
+            }
+        }
+    }
+
+    /// It is uploaded next, and the file's next bytes may need its room.
+    #[tokio::test]
+    async fn the_digest_of_a_part_comes_before_the_files_next_bytes() {
+        let lanes = Arc::default();
+        let _other = Lane::new(&lanes, LFS.hasher(9), 9);
+        let mut lane = Lane::new(&lanes, LFS.hasher(99 << 20), 99 << 20);
+        let part = content(1, 3 * MIB);
+        let got = lane.push_part(vec![part.slice(..MIB), part.slice(MIB..)]).await;
+        assert_eq!(soon(got).await.unwrap().digest(), digest(LFS, &part));
+    }
+
+    #[tokio::test]
+    async fn a_part_that_will_not_be_hashed_says_so() {
+        let lanes: Arc<Lanes> = Arc::default();
+        let mut lane = Lane::new(&lanes, LFS.hasher(99 << 20), 99 << 20);
+        // As if a thread had it.
+        let hasher = lane.file.take_hasher();
+        let got = lane.push_part(vec![content(1, 9)]).await;
+        drop((lane, hasher));
+        soon(got).await.unwrap_err();
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn large_files_are_hashed_to_their_ends_though_they_end_at_different_times() {
         let lanes = Arc::default();
@@ -304,8 +391,8 @@ mod tests {
         lane.push(whole.slice(..MIB)).await;
         lane.push(whole.slice(MIB..5 * MIB)).await;
         assert!(lane.push(whole.slice(5 * MIB..)).now_or_never().is_none());
-        let Next::Bytes(mut hasher, pieces) = lane.file.next(hasher, &mut BytesMut::new()) else { panic!() };
-        for piece in pieces {
+        let Next::Bytes(mut hasher, batch) = lane.file.next(hasher, &mut BytesMut::new()) else { panic!() };
+        for piece in batch.pieces {
             hasher.update(&piece);
         }
         soon(lane.push(whole.slice(5 * MIB..))).await;

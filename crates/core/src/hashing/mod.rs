@@ -1,6 +1,6 @@
 //! Hashes files while their bytes come: a thread hashes two files at once, because two take little longer than one. So a
-//! file waits a little for another one. `desk` has the threads, `lane` is a file whose bytes come in order. Nothing here
-//! decides what a digest means.
+//! file waits a little for another one. A part of a file can have a digest of its own, which costs no time beside the file's.
+//! `desk` has the threads, `lane` is a file whose bytes come in order. Nothing here decides what a digest means.
 
 mod desk;
 mod lane;
@@ -8,6 +8,7 @@ mod lane;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use tokio::sync::oneshot;
 
 pub(crate) use self::desk::{Desk, ENOUGH, StillOpen};
 pub(crate) use self::lane::{Lane, Lanes};
@@ -55,9 +56,36 @@ pub(crate) struct Backlog {
 #[allow(clippy::large_enum_variant)]
 pub(crate) enum Next {
     /// It hashes these bytes.
-    Bytes(Hasher, Vec<Bytes>),
+    Bytes(Hasher, Batch),
     /// It lets go of the file. The file has its hasher again, or has failed.
     Nothing,
     /// All bytes of the file are hashed.
     Whole(Hashed),
+}
+
+/// Consecutive bytes of a file.
+pub(crate) struct Batch {
+    pub pieces: Vec<Bytes>,
+    /// These bytes, if somebody waits for their own digest.
+    part: Option<Part>,
+}
+
+/// A digest of its own, beside that of the file.
+struct Part {
+    hasher: Hasher,
+    digest: oneshot::Sender<Hashed>,
+}
+
+impl From<Vec<Bytes>> for Batch {
+    fn from(pieces: Vec<Bytes>) -> Self {
+        Batch { pieces, part: None }
+    }
+}
+
+impl Part {
+    /// All its bytes are hashed.
+    fn finish(self) {
+        // Whoever waited may have given up.
+        let _ = self.digest.send(self.hasher.finish());
+    }
 }

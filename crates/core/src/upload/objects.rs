@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
 use object_store::PutPayload;
 use object_store::multipart::PartId;
+use tokio::sync::oneshot;
 
 use super::PART;
 use super::fetch::{Fetcher, Supply};
@@ -98,6 +99,8 @@ struct UploadPart {
     number: usize,
     /// They keep their room in memory until the store has them and they are hashed.
     pieces: Vec<Bytes>,
+    /// Their SHA-256 will come, because they are hashed as bytes of the file too.
+    digest: Option<oneshot::Receiver<Hashed>>,
 }
 
 /// The progress of an upload.
@@ -255,11 +258,16 @@ impl UploadFile {
             .buffered(WIDTH);
         let hashing = fetched.then(|part| async {
             let (number, pieces) = part?;
-            if let Some(lane) = &mut *lane.lock().await {
-                // At once: a rest that waited for another file would keep the part's room from that file.
-                lane.push_all(pieces.clone()).await;
-            }
-            Ok(UploadPart { number, pieces })
+            // At once: a rest that waited for another file would keep the part's room from that file.
+            let digest = match &mut *lane.lock().await {
+                Some(lane) if self.upload.objects.needs_digests() => Some(lane.push_part(pieces.clone()).await),
+                Some(lane) => {
+                    lane.push_all(pieces.clone()).await;
+                    None
+                }
+                None => None,
+            };
+            Ok(UploadPart { number, pieces, digest })
         });
         let uploaded = hashing
             .map(|part: Result<UploadPart, UploadError>| {
@@ -361,20 +369,28 @@ impl UploadFile {
         self.upload.objects.put(&self.journal_key(), text.into()).await.map(drop)
     }
 
-    /// Hashes a part for its request's signature, beside the file or another part.
-    async fn known(&self, part: &[Bytes]) -> Option<Known> {
+    /// Has a part's SHA-256 for its request's signature: the file's lane computes it too, if there is one.
+    async fn known(&self, part: &mut UploadPart) -> Option<Known> {
         if !self.upload.objects.needs_digests() {
             return None;
         }
-        let hashed = hash(self.lane_of(Hasher::sha256(), length(part)), part).await;
-        self.upload.objects.know(part.to_vec(), hashed)
+        let pieces = &part.pieces;
+        let beside_the_file = match part.digest.take() {
+            Some(digest) => digest.await.ok(),
+            None => None,
+        };
+        let hashed = match beside_the_file {
+            Some(hashed) => hashed,
+            None => hash(self.lane_of(Hasher::sha256(), length(pieces)), pieces).await,
+        };
+        self.upload.objects.know(pieces.clone(), hashed)
     }
 
     #[tracing::instrument(level = "debug", name = "part", skip_all, fields(number = part.number, bytes = length(&part.pieces)))]
-    async fn put_part(&self, id: &str, part: UploadPart) -> Result<PartId, UploadError> {
+    async fn put_part(&self, id: &str, mut part: UploadPart) -> Result<PartId, UploadError> {
         let objects = &self.upload.objects;
         let key = self.key();
-        let _known = self.known(&part.pieces).await;
+        let _known = self.known(&mut part).await;
         let payload = part.pieces.into_iter().collect();
         let put = objects.store.put_part(&objects.path(&key)?, &id.to_owned(), part.number, payload).await;
         let part = put.map_err(objects.wrong(&key))?;

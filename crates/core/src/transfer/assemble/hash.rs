@@ -96,9 +96,9 @@ impl FileWork {
         let mut scratch = BytesMut::new();
         loop {
             match self.next_bytes(hasher, &mut scratch)? {
-                Next::Bytes(next, pieces) => {
+                Next::Bytes(next, batch) => {
                     hasher = next;
-                    for piece in pieces {
+                    for piece in batch.pieces {
                         hasher.update(&piece);
                     }
                 }
@@ -129,7 +129,7 @@ impl FileWork {
                 self.taken.notify_waiters();
             }
             self.may_go_on(go_on);
-            return Ok(Next::Bytes(hasher, block.pieces));
+            return Ok(Next::Bytes(hasher, block.pieces.into()));
         }
         let ready = state.ready();
         if ready == 0 {
@@ -156,7 +156,7 @@ impl FileWork {
         scratch.resize(want, 0);
         read_exact_at(&disk, scratch, at).map_err(|e| self.io("read", e))?;
         self.read_back.fetch_add(want as u64, Ordering::Relaxed);
-        Ok(Next::Bytes(hasher, vec![scratch.split().freeze()]))
+        Ok(Next::Bytes(hasher, vec![scratch.split().freeze()].into()))
     }
 
     /// Tells the watcher that a part that was held back can be handed out now.
