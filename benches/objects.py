@@ -26,7 +26,7 @@ import urllib.request
 from pathlib import Path
 
 from registry import make_data
-from run import FULL, HFGET, REPOS, ROOT, WORK, build, measure, start_hub, start_nginx, stat_of
+from run import FULL, HFGET, REPOS, ROOT, WORK, build, measure, start_hub, start_nginx, stat_of, use_tcp
 
 MOTO = ROOT / ".venv" / "bin" / "moto_server"
 # The only key that s3rver knows.
@@ -63,12 +63,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--built", action="store_true", help="use the programs that are built already")
+    parser.add_argument("--tcp", metavar="NAME", default="cubic", help="the congestion control of TCP, as in benches/run.py")
     store = parser.add_mutually_exclusive_group()
     store.add_argument("--moto", action="store_true", help="upload into moto")
     store.add_argument("--s3rver", metavar="PROGRAM", help="upload into s3rver")
     arguments = parser.parse_args()
     if not arguments.built:
         build()
+    use_tcp(arguments.tcp)
     WORK.mkdir(parents=True, exist_ok=True)
     if arguments.moto and not MOTO.exists():
         sys.exit(f"{MOTO} does not exist: .ci/run installs it")

@@ -7,10 +7,14 @@ Needs nginx, curl, aria2, and openssl (Debian: apt-get install nginx-light curl 
 makes it) or in $HFGET_PYTHON_BIN, and some 14 GB in /dev/shm. Makes its data, builds its programs, and prints
 the first table of README.md; the ratios are computed from that. Every tool starts with an empty cache on tmpfs;
 bytes of large files come from nginx on the loopback interface.
+
+Servers and tools run in a network namespace of their own with TCP's congestion control `cubic`, the default of Linux (--tcp NAME).
+Some machines have `bbr`, which sends each packet by a timer: on loopback these timers take the processor time that is measured.
 """
 
 import argparse
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -18,6 +22,7 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
 import statistics
 import struct
 import subprocess
@@ -84,14 +89,36 @@ def make_certificates() -> None:
                     "-CAcreateserial", "-days", "30", "-extfile", "host.ext", "-out", "host.pem"], **quietly)
 
 
+def use_tcp(name: str) -> None:
+    """Continues with this congestion control of TCP, in a network namespace of its own if the machine has another one. Without
+    the right to make one, it says so and continues as it is."""
+    setting = pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control")
+    inside = os.environ.get("HFGET_BENCH_NETWORK")
+    if inside:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+            # SIOCSIFFLAGS with IFF_UP (netdevice(7)): a new namespace's loopback interface is down.
+            fcntl.ioctl(any_socket, 0x8914, struct.pack("16sH22x", b"lo", 1))
+        setting.write_text(name)
+    elif setting.read_text().strip() != name:
+        unshare = ["unshare", "--net", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+        if shutil.which("unshare") and subprocess.run([*unshare, "true"], stderr=subprocess.DEVNULL).returncode == 0:
+            os.environ["HFGET_BENCH_NETWORK"] = "own"
+            # All is built, and there is no registry in there.
+            os.execvp(unshare[0], [*unshare, sys.executable, *sys.argv, "--built"])
+        print("no network namespace can be made here, so TCP is as the machine has it")
+    print(f"TCP: {setting.read_text().strip()}\n", flush=True)
+
+
 def start_nginx() -> subprocess.Popen:
     make_certificates()
     config = WORK / "nginx.conf"
     server = "server {{ listen {at}; root {root}; {more} }}"
     at = lambda url: url.partition("://")[2]
     secure = f"ssl_certificate {WORK}/host.pem; ssl_certificate_key {WORK}/host.key;"
+    # In a namespace of a user's own there is no other user.
+    user = "user root;" if os.geteuid() == 0 else ""
     config.write_text(
-        f"worker_processes 2; daemon off; pid {WORK}/nginx.pid; error_log {WORK}/nginx.log;\n"
+        f"{user} worker_processes 2; daemon off; pid {WORK}/nginx.pid; error_log {WORK}/nginx.log;\n"
         "events { worker_connections 1024; }\n"
         "http { access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000; types {}"
         " default_type application/octet-stream;\n"
@@ -263,10 +290,12 @@ def main() -> None:
     parser.add_argument("--only", default="", help="tools whose names contain this")
     parser.add_argument("--against", type=pathlib.Path, help="another hfget, such as the build before a change")
     parser.add_argument("--built", action="store_true", help="use the programs in target/dist, and build nothing")
+    parser.add_argument("--tcp", metavar="NAME", default="cubic", help="the congestion control of TCP")
     parser.add_argument("work", nargs="*", default=["one", "four", "https", "small", "slow", "xet", "killed", "verify", "nothing"])
     options = parser.parse_args()
     if not options.built:
         build(("floor", "hf_hub_get"), ("hfget-loopback-hub", "hfget-loopback-cas"))
+    use_tcp(options.tcp)
     # Runs in a process of its own, because a child's peak memory starts at its parent's.
     maker = os.fork()
     if maker == 0:

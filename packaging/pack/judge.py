@@ -94,11 +94,11 @@ def _versions(findings: Findings) -> None:
 
 
 def _crates(findings: Findings) -> None:
-    """Packs the three crates as `cargo publish` does, and builds each from its package."""
+    """Packs the four crates as `cargo publish` does, and builds each from its package."""
     if shutil.which("cargo") is None:
         findings.unjudged.append("the crates: cargo is needed")
         return
-    names = [word for name in ("hfget-formats", "hfget-core", "hfget") for word in ("--package", name)]
+    names = [word for name in ("hfget-formats", "hfget-sha256-lanes", "hfget-core", "hfget") for word in ("--package", name)]
     said = run("cargo", "package", "--quiet", "--locked", "--allow-dirty", *names, cwd=ROOT)
     wrong = said.stderr.strip() if said.returncode else ""
     findings.hold(said.returncode == 0, f"the crates are built from the content of their packages{wrong}")

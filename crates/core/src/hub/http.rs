@@ -111,12 +111,13 @@ impl Http {
         let mut request = request.map_err(|e| HubError::of_library(url, &e))?;
         if let (Via::Data, None) = (via, request.body()) {
             let Data { http, https, .. } = self.clients()?.data(&self.config)?;
-            match (url.scheme(), http, https) {
-                ("http", Some(http), _) if request.method() == Method::GET => {
-                    return http.get(url, std::mem::take(request.headers_mut())).await;
-                }
-                ("https", _, Some(https)) => return https.send(url, request).await,
-                _ => {}
+            let own = match url.scheme() {
+                "http" => http,
+                "https" => https,
+                _ => None,
+            };
+            if let Some(own) = own.filter(|_| request.method() == Method::GET) {
+                return own.get(url, std::mem::take(request.headers_mut())).await;
             }
         }
         client.execute(request).await.map_err(|e| HubError::of_library(url, &e))

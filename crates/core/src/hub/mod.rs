@@ -13,7 +13,6 @@ mod headers;
 mod host;
 mod http;
 mod http1;
-mod https;
 pub(crate) mod keyless;
 mod listing;
 mod open;

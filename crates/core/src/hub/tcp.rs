@@ -1,4 +1,4 @@
-//! How connections for bytes are opened: their times and probes. `http1` and `https` use them.
+//! How connections for bytes are opened: their times and probes. `http1` uses them.
 
 use std::time::Duration;
 

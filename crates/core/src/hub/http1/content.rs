@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 use super::Shared;
+use super::connection::Connection;
 use super::memory::Piece;
 
 /// Bytes that have come wait this long for more, so that few large pieces are handed on instead of many small ones.
@@ -27,7 +27,7 @@ const CUT_SHORT: &str = "end of file before message length reached";
 pub(super) struct Content {
     shared: Arc<Shared>,
     /// `None` after the last byte.
-    connection: Option<TcpStream>,
+    connection: Option<Connection>,
     /// Where the connection goes then; `None` if it cannot be used again.
     key: Option<String>,
     length: u64,
@@ -42,7 +42,7 @@ pub(super) struct Content {
 
 impl Content {
     /// A body of this length, of which `first` has come. `key` says for which host the connection can be used again.
-    pub fn new(shared: Arc<Shared>, connection: TcpStream, key: Option<String>, length: u64, first: &[u8]) -> Self {
+    pub fn new(shared: Arc<Shared>, connection: Connection, key: Option<String>, length: u64, first: &[u8]) -> Self {
         let piece = shared.memory.piece(length);
         // Nothing was requested that could come after the body.
         let key = key.filter(|_| first.len() as u64 <= length);

@@ -1,12 +1,11 @@
 //! Connections that wait for another request. `mod.rs` decides when one is added, and when to close old ones.
 
-use std::io;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::connection::Connection;
 use crate::mutex::lock;
 
 /// How long a connection may wait, as in the HTTP library.
@@ -19,24 +18,22 @@ pub(super) struct Idle(Mutex<Vec<Waiting>>);
 #[derive(Debug)]
 struct Waiting {
     host: String,
-    connection: TcpStream,
+    connection: Connection,
     since: Instant,
 }
 
 impl Idle {
     /// Keeps a connection for the next request to this host and port.
-    pub fn add(&self, host: String, connection: TcpStream) {
+    pub fn add(&self, host: String, connection: Connection) {
         lock(&self.0).push(Waiting { host, connection, since: Instant::now() });
     }
 
     /// An open connection to this host and port. It may have been closed a moment ago.
-    pub fn take(&self, host: &str) -> Option<TcpStream> {
+    pub fn take(&self, host: &str) -> Option<Connection> {
         let mut waiting = lock(&self.0);
         while let Some(place) = waiting.iter().rposition(|waiting| waiting.host == host) {
             let Waiting { connection, since, .. } = waiting.remove(place);
-            // Nothing may come without a request, and nothing comes from a closed connection.
-            let is_quiet = connection.try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
-            if is_quiet && since.elapsed() < LONGEST {
+            if connection.is_quiet() && since.elapsed() < LONGEST {
                 return Some(connection);
             }
         }

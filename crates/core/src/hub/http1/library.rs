@@ -8,10 +8,11 @@ use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
 use reqwest::{Body, Response};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+
+use super::connection::Connection;
 
 /// Reads the answer to a GET request, which began with `came`.
-pub(super) async fn read(connection: TcpStream, came: Vec<u8>) -> hyper::Result<Response> {
+pub(super) async fn read(connection: Connection, came: Vec<u8>) -> hyper::Result<Response> {
     let answer = io::Cursor::new(came).chain(connection);
     let (mut sender, answering) = handshake(TokioIo::new(Sent { answer, asked: false, reader: None })).await?;
     // Its errors are also those of the answer and of its body.

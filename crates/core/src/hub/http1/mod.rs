@@ -1,7 +1,8 @@
-//! The client that receives bytes over plain HTTP without a proxy. It reads several megabytes at once into memory that it uses
-//! again; the HTTP library's own client takes new memory for each read, and reads less than half a megabyte. An answer that is
-//! not a plain body of a stated length is handed to the library. `http` decides which client sends a request.
+//! The client that receives bytes without a proxy, over plain HTTP/1.1 or over TLS. It reads several megabytes at once into memory that
+//! it uses again; the HTTP library's own client takes new memory for each read, and reads less than half a megabyte, over TLS one record
+//! of 16 kB. An answer that is not a plain body of a stated length is handed to the library. `http` decides which client sends a request.
 
+mod connection;
 mod content;
 mod head;
 mod idle;
@@ -13,26 +14,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use hyper::HeaderMap;
 use hyper::header::{ACCEPT, HeaderValue, USER_AGENT};
-use hyper::{HeaderMap, Uri};
-use hyper_util::client::legacy::connect::HttpConnector;
 use reqwest::{Body, Response};
+use rustls::ClientConfig;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
-use tower::ServiceExt as _;
 use url::Url;
 
+use self::connection::{Connection, Connector};
 use self::content::Content;
 use self::head::Start;
 use self::idle::Idle;
 use self::memory::Memory;
+use super::tls::{self, Offers};
 use super::{HubConfig, HubError, tcp};
 
 /// A client whose requests in flight have a connection each.
 #[derive(Debug, Clone)]
 pub(super) struct Http1Client {
-    connector: HttpConnector,
+    connector: Connector,
     connect_timeout: Duration,
     user_agent: HeaderValue,
     shared: Arc<Shared>,
@@ -63,10 +64,12 @@ async fn tidy(shared: Weak<Shared>) {
 }
 
 impl Http1Client {
-    /// Opens no connection yet.
-    pub fn new(config: &HubConfig) -> Result<Self, HubError> {
+    /// A client for URLs of `https` with this TLS, or for those of `http`. Opens no connection yet.
+    pub fn new(config: &HubConfig, tls: Option<&ClientConfig>) -> Result<Self, HubError> {
         let user_agent = HeaderValue::from_str(&config.user_agent).map_err(|e| HubError::Setup(e.to_string()))?;
-        let (connector, connect_timeout) = (tcp::connector(config), config.timing.connect_timeout);
+        // Over HTTP/2 all parts would share one connection.
+        let connector = Connector::new(tcp::connector(config), tls.map(|tls| tls::offering(tls, Offers::Http1)));
+        let connect_timeout = config.timing.connect_timeout;
         Ok(Http1Client { connector, connect_timeout, user_agent, shared: Arc::default() })
     }
 
@@ -93,15 +96,14 @@ impl Http1Client {
         self.answer(url, connection, start, came).await
     }
 
-    async fn connect(&self, url: &Url) -> Result<TcpStream, HubError> {
+    async fn connect(&self, url: &Url) -> Result<Connection, HubError> {
         if !self.shared.tidied.swap(true, Ordering::Relaxed) {
             tokio::spawn(tidy(Arc::downgrade(&self.shared)));
         }
         let failed = |error: &(dyn std::error::Error + 'static)| HubError::transport(url, error, true);
-        let uri = Uri::try_from(url.as_str()).map_err(|error| failed(&error))?;
-        match timeout(self.connect_timeout, self.connector.clone().oneshot(uri)).await {
-            Ok(Ok(connection)) => Ok(connection.into_inner()),
-            Ok(Err(error)) => Err(failed(&error)),
+        match timeout(self.connect_timeout, self.connector.connect(url)).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => Err(failed(&*error)),
             Err(_) => Err(failed(&io::Error::new(io::ErrorKind::TimedOut, tcp::TIMED_OUT))),
         }
     }
@@ -110,7 +112,7 @@ impl Http1Client {
     async fn answer(
         &self,
         url: &Url,
-        connection: TcpStream,
+        connection: Connection,
         start: Start,
         came: Vec<u8>,
     ) -> Result<Response, HubError> {
@@ -129,8 +131,9 @@ impl Http1Client {
 }
 
 /// Sends a request, and reads until the answer's beginning, which is added to `came`, can be judged.
-async fn ask(connection: &mut TcpStream, request: &[u8], came: &mut Vec<u8>) -> io::Result<Start> {
+async fn ask(connection: &mut Connection, request: &[u8], came: &mut Vec<u8>) -> io::Result<Start> {
     connection.write_all(request).await?;
+    connection.flush().await?;
     loop {
         if connection.read_buf(came).await? == 0 {
             return Ok(Start::Other);

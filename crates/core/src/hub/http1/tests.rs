@@ -62,7 +62,7 @@ impl Server {
                 });
             }
         });
-        let client = Http1Client::new(&HubConfig::new(url.as_str()).unwrap()).unwrap();
+        let client = Http1Client::new(&HubConfig::new(url.as_str()).unwrap(), None).unwrap();
         Server { url, connections, client }
     }
 
@@ -219,7 +219,29 @@ async fn a_server_that_nobody_runs_is_no_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
     drop(listener);
-    let client = Http1Client::new(&HubConfig::new(url.as_str()).unwrap()).unwrap();
+    let client = Http1Client::new(&HubConfig::new(url.as_str()).unwrap(), None).unwrap();
     let error = client.get(&url, HeaderMap::new()).await.unwrap_err();
     assert!(matches!(&error, HubError::NoConnection { what, .. } if what.contains("refused")), "{error}");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_not_answered_in_tls_is_given_up() {
+    // Its queue for connections takes them, and nobody answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = Url::parse(&format!("https://{}/", silent.local_addr().unwrap())).unwrap();
+    let mut config = HubConfig::new(url.as_str()).unwrap();
+    config.timing.connect_timeout = Duration::from_millis(200);
+    let client = Http1Client::new(&config, Some(&tls::configuration(None).unwrap())).unwrap();
+    let error = client.get(&url, HeaderMap::new()).await.unwrap_err();
+    assert!(matches!(&error, HubError::NoConnection { what, .. } if what == "operation timed out"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_speak_tls_is_no_connection() {
+    let server = Server::that([Does::Later(0, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_vec())]);
+    let url = Url::parse(&server.url.as_str().replace("http:", "https:")).unwrap();
+    let config = HubConfig::new(url.as_str()).unwrap();
+    let client = Http1Client::new(&config, Some(&tls::configuration(None).unwrap())).unwrap();
+    let error = client.get(&url, HeaderMap::new()).await.unwrap_err();
+    assert!(matches!(error, HubError::NoConnection { .. }), "{error}");
 }
