@@ -98,7 +98,10 @@ def use_tcp(name: str) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
             # SIOCSIFFLAGS with IFF_UP (netdevice(7)): a new namespace's loopback interface is down.
             fcntl.ioctl(any_socket, 0x8914, struct.pack("16sH22x", b"lo", 1))
-        setting.write_text(name)
+        try:
+            setting.write_text(name)
+        except OSError as error:
+            print(f"{name} cannot be set here: {error}")
     elif setting.read_text().strip() != name:
         unshare = ["unshare", "--net", *([] if os.geteuid() == 0 else ["--map-root-user"])]
         if shutil.which("unshare") and subprocess.run([*unshare, "true"], stderr=subprocess.DEVNULL).returncode == 0:
@@ -115,7 +118,7 @@ def start_nginx() -> subprocess.Popen:
     server = "server {{ listen {at}; root {root}; {more} }}"
     at = lambda url: url.partition("://")[2]
     secure = f"ssl_certificate {WORK}/host.pem; ssl_certificate_key {WORK}/host.key;"
-    # In a namespace of a user's own there is no other user.
+    # In a namespace of a user's own there is no other user for its workers, and elsewhere root makes no difference here.
     user = "user root;" if os.geteuid() == 0 else ""
     config.write_text(
         f"{user} worker_processes 2; daemon off; pid {WORK}/nginx.pid; error_log {WORK}/nginx.log;\n"

@@ -36,7 +36,7 @@ static ROUNDS: [[u32; 4]; 16] = [
 
 /// Whether this processor has what `compress` needs. The answer is kept by the standard library.
 pub fn is_there() -> bool {
-    is_x86_feature_detected!("sha") && is_x86_feature_detected!("sse4.1")
+    is_x86_feature_detected!("sha") && is_x86_feature_detected!("ssse3") && is_x86_feature_detected!("sse4.1")
 }
 
 /// Four words, the first one lowest.
@@ -90,7 +90,7 @@ pub fn compress<const SAME: bool>(a: &mut State, blocks_a: &[Block], b: &mut Sta
         let [mut m0, mut m1, mut m2, mut m3] = [load(block_a, 0), load(block_a, 1), load(block_a, 2), load(block_a, 3)];
         let [mut n0, mut n1, mut n2, mut n3] =
             if SAME { [m0; 4] } else { [load(block_b, 0), load(block_b, 1), load(block_b, 2), load(block_b, 3)] };
-        // Four rounds of both states. Why in turn: no instruction waits for the one before it.
+        // Four rounds of both states. Why in turn: while one round waits for the one before it, the other state's can run.
         macro_rules! rounds {
             ($i:expr, $m:ident, $n:ident) => {
                 let constants = words(ROUNDS[$i]);

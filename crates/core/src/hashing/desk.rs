@@ -53,7 +53,7 @@ struct Seat<F: Feed> {
     bytes: Bytes,
     /// The bytes after `bytes`.
     more: std::vec::IntoIter<Bytes>,
-    /// The part that these bytes are.
+    /// The SHA-256 of these bytes alone, if somebody waits for it.
     part: Option<Part>,
     scratch: BytesMut,
 }

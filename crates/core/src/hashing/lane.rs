@@ -84,8 +84,9 @@ impl Lane {
         self.add(pieces.into()).await;
     }
 
-    /// Adds pieces at once, whose own SHA-256 is computed beside the file's. An error of the receiver means that it was not: the
-    /// lane was dropped before.
+    /// Adds pieces at once, whose own SHA-256 is computed beside the file's. It comes without more bytes of the file if the pieces are
+    /// as many bytes as never wait for another file, or the file's last ones. An error of the receiver means that it never comes: the
+    /// lane was dropped, or the thread has panicked.
     ///
     /// # Panics
     /// If the thread has panicked that hashed the file.

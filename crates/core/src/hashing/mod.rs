@@ -1,5 +1,5 @@
 //! Hashes files while their bytes come: a thread hashes two files at once, because two take little longer than one. So a
-//! file waits a little for another one. A part of a file can have a digest of its own, which costs no time beside the file's.
+//! file waits a little for another one. The bytes of a batch can have a digest of their own, beside the file's.
 //! `desk` has the threads, `lane` is a file whose bytes come in order. Nothing here decides what a digest means.
 
 mod desk;
@@ -66,11 +66,11 @@ pub(crate) enum Next {
 /// Consecutive bytes of a file.
 pub(crate) struct Batch {
     pub pieces: Vec<Bytes>,
-    /// These bytes, if somebody waits for their own digest.
+    /// The SHA-256 of these bytes alone, if somebody waits for it.
     part: Option<Part>,
 }
 
-/// A digest of its own, beside that of the file.
+/// The SHA-256 of a batch alone, beside that of the file.
 struct Part {
     hasher: Hasher,
     digest: oneshot::Sender<Hashed>,

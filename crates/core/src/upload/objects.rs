@@ -245,6 +245,7 @@ impl UploadFile {
         // One part after another goes into it, and after the last one its digest is needed: so the stream of parts only borrows
         // it, one part at a time.
         let lane = tokio::sync::Mutex::new((!resumed).then(|| self.lane()));
+        let beside_the_file = self.upload.objects.needs_digests() && Hasher::adds_same_bytes_fast();
         let fetched = stream::iter(parts.len()..count)
             .then(|number| async move {
                 // In order, so that the part that is hashed next always has its room.
@@ -260,7 +261,7 @@ impl UploadFile {
             let (number, pieces) = part?;
             // At once: a rest that waited for another file would keep the part's room from that file.
             let digest = match &mut *lane.lock().await {
-                Some(lane) if self.upload.objects.needs_digests() => Some(lane.push_part(pieces.clone()).await),
+                Some(lane) if beside_the_file => Some(lane.push_part(pieces.clone()).await),
                 Some(lane) => {
                     lane.push_all(pieces.clone()).await;
                     None
@@ -369,7 +370,7 @@ impl UploadFile {
         self.upload.objects.put(&self.journal_key(), text.into()).await.map(drop)
     }
 
-    /// Has a part's SHA-256 for its request's signature: the file's lane computes it too, if there is one.
+    /// Gets a part's SHA-256 for its request's signature: from the file's lane, or from a lane of its own.
     async fn known(&self, part: &mut UploadPart) -> Option<Known> {
         if !self.upload.objects.needs_digests() {
             return None;

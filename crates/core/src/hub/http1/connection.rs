@@ -1,4 +1,4 @@
-//! A connection to a server: TCP, or TLS on it. `mod.rs` decides what is sent and what comes.
+//! A connection to a server: TCP, or TLS on it. `mod.rs` writes requests and reads answers.
 
 use std::io;
 use std::pin::Pin;
@@ -50,6 +50,7 @@ impl Connector {
     pub async fn connect(&self, url: &Url) -> Result<Connection, BoxError> {
         let socket = self.tcp.clone().oneshot(Uri::try_from(url.as_str())?).await?.into_inner();
         let Some(tls) = &self.tls else { return Ok(Connection::Plain(socket)) };
+        // A URL of `https` has a host.
         let name = match url.host() {
             Some(Host::Ipv4(address)) => ServerName::IpAddress(IpAddr::from(std::net::IpAddr::V4(address))),
             Some(Host::Ipv6(address)) => ServerName::IpAddress(IpAddr::from(std::net::IpAddr::V6(address))),
@@ -62,13 +63,14 @@ impl Connector {
 }
 
 impl Connection {
-    /// Whether nothing has come, and the connection is open. Nothing may come without a request.
+    /// Whether nothing has come that was not read, and the connection is open.
     pub fn is_quiet(&self) -> bool {
         let socket = match self {
             Connection::Plain(socket) => socket,
             Connection::Tls(stream) => {
-                let below = stream.get_ref().0;
-                if !below.buffer().is_empty() {
+                let (below, session) = stream.get_ref();
+                // TLS wants no more if it has decrypted bytes that nobody has read, or the end.
+                if !session.wants_read() || !below.buffer().is_empty() {
                     return false;
                 }
                 below.get_ref()

@@ -92,12 +92,17 @@ fn plain(answer: &httparse::Response<'_, '_>) -> Option<Head> {
     let length = lengths.next()?.to_str().ok()?;
     let only = lengths.next().is_none() && length.bytes().all(|byte| byte.is_ascii_digit());
     let length = length.parse().ok().filter(|_| only)?;
+    let stays_open = stays_open(version, &headers);
+    Some(Head { status, version, headers, length, stays_open })
+}
+
+/// Whether the connection of this answer can be used for another request (RFC 9112, 9.3).
+pub(super) fn stays_open(version: Version, headers: &HeaderMap) -> bool {
     let says = |token: &str| {
         let mut values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
         values.any(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
     };
-    let stays_open = if version == Version::HTTP_11 { !says("close") } else { says("keep-alive") };
-    Some(Head { status, version, headers, length, stays_open })
+    if version == Version::HTTP_11 { !says("close") } else { says("keep-alive") }
 }
 
 #[cfg(test)]

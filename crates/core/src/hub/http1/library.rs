@@ -8,16 +8,34 @@ use hyper::client::conn::http1::handshake;
 use hyper_util::rt::TokioIo;
 use reqwest::{Body, Response};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
 
 use super::connection::Connection;
+use super::head;
 
-/// Reads the answer to a GET request, which began with `came`.
-pub(super) async fn read(connection: Connection, came: Vec<u8>) -> hyper::Result<Response> {
+/// Reads the answer to a GET request, which began with `came`. `back` gets the connection after the whole answer, if it can be used
+/// again.
+pub(super) async fn read(
+    connection: Connection,
+    came: Vec<u8>,
+    back: impl FnOnce(Connection) + Send + 'static,
+) -> hyper::Result<Response> {
     let answer = io::Cursor::new(came).chain(connection);
     let (mut sender, answering) = handshake(TokioIo::new(Sent { answer, asked: false, reader: None })).await?;
-    // Its errors are also those of the answer and of its body.
-    tokio::spawn(answering);
+    let (stays, stays_open) = oneshot::channel();
+    tokio::spawn(async move {
+        // Its errors are also those of the answer and of its body.
+        let Ok(parts) = answering.without_shutdown().await else { return };
+        let (began, connection) = parts.io.into_inner().answer.into_inner();
+        // Nothing was requested that could come after the answer.
+        let all_is_read = parts.read_buf.is_empty() && began.position() == began.get_ref().len() as u64;
+        if all_is_read && stays_open.await == Ok(true) {
+            back(connection);
+        }
+    });
     let answer = sender.send_request(hyper::Request::new(Body::default())).await?;
+    // If the task has ended, the connection has too.
+    let _ = stays.send(head::stays_open(answer.version(), answer.headers()));
     Ok(answer.map(Body::wrap).into())
 }
 

@@ -1,5 +1,5 @@
-//! The client that receives bytes without a proxy, over plain HTTP/1.1 or over TLS. It reads several megabytes at once into memory that
-//! it uses again; the HTTP library's own client takes new memory for each read, and reads less than half a megabyte, over TLS one record
+//! The client that receives bytes without a proxy, over plain HTTP/1.1 or over TLS. It reads up to several megabytes at once into memory
+//! that it uses again; the HTTP library's own client takes new memory for each read, and reads less than half a megabyte, over TLS one record
 //! of 16 kB. An answer that is not a plain body of a stated length is handed to the library. `http` decides which client sends a request.
 
 mod connection;
@@ -117,7 +117,8 @@ impl Http1Client {
         came: Vec<u8>,
     ) -> Result<Response, HubError> {
         let Start::Plain(head, n) = start else {
-            let answer = library::read(connection, came).await;
+            let (shared, host) = (Arc::clone(&self.shared), head::host(url).to_owned());
+            let answer = library::read(connection, came, move |connection| shared.idle.add(host, connection)).await;
             return answer.map_err(|error| HubError::transport(url, &error, false));
         };
         let host = head.stays_open.then(|| head::host(url).to_owned());
