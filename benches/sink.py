@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A server with Amazon's protocol that keeps no large object:  python3 benches/sink.py PORT FOLDER
 
-It takes 2 GiB in half a second of processor time, so an upload into it shows what the client costs. It checks no signature,
+It takes 2 GiB in a third of a second of processor time, so an upload into it shows what the client costs. It checks no signature,
 and forgets what it gets, except objects up to 100 kB. If a client reads a range of another object, the bytes come from the file
 FOLDER/NAME, where NAME is the last part of the key. So it proves nothing about an upload: the tests use moto for that.
 """

@@ -90,6 +90,8 @@ impl Lane {
     ///
     /// # Panics
     /// If the thread has panicked that hashed the file.
+    // Only uploads to object stores need it.
+    #[cfg_attr(not(feature = "object-store"), allow(dead_code))]
     pub async fn push_part(&mut self, pieces: Vec<Bytes>) -> oneshot::Receiver<Hashed> {
         let (digest, receiver) = oneshot::channel();
         let part = Some(Part { hasher: Hasher::sha256(), digest });

@@ -222,6 +222,8 @@ impl Hasher {
     }
 
     /// Whether two SHA-256 of the same bytes take the time of one here, if blocks begin at the same places.
+    // Only uploads to object stores need it.
+    #[cfg_attr(not(feature = "object-store"), allow(dead_code))]
     pub fn adds_same_bytes_fast() -> bool {
         hfget_sha256_lanes::is_fast()
     }
