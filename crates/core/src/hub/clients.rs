@@ -124,40 +124,47 @@ mod tests {
 
     use reqwest::header::HeaderMap;
 
+    use super::super::http1::tests::{Peer, identity};
     use super::*;
 
-    /// A server that keeps its connections open; returns its address, and the number of connections so far.
-    fn server() -> (String, Arc<AtomicUsize>) {
+    /// A server that keeps its connections open; returns its address. `count` gets the number of connections so far.
+    fn server(tls: Option<Arc<rustls::ServerConfig>>, count: &Arc<AtomicUsize>) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let count = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&count);
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}", listener.local_addr().unwrap());
+        let counted = Arc::clone(count);
         std::thread::spawn(move || {
             for connection in listener.incoming() {
                 counted.fetch_add(1, Ordering::Relaxed);
+                let tls = tls.clone();
                 std::thread::spawn(move || {
-                    let mut connection = connection.unwrap();
+                    let mut connection = Peer::new(tls, connection.unwrap());
                     while connection.read(&mut [0; 4096]).unwrap_or(0) > 0 {
                         connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
                     }
                 });
             }
         });
-        (url, count)
+        url
     }
 
     #[test]
     fn a_runtime_never_gets_bytes_over_the_connection_of_another_one() {
-        let (url, connections) = server();
-        let config = HubConfig::new(&url).unwrap();
+        let (certificate, tls) = identity();
+        let connections = Arc::default();
+        let (url, secure) = (server(None, &connections), server(Some(tls), &connections));
+        let mut config = HubConfig::new(&url).unwrap();
+        config.certificates = Some(certificate.into_bytes());
         let clients = Clients::new(&config).unwrap();
         let runtimes: Vec<_> = (0..=RUNTIMES)
             .map(|_| tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap())
             .collect();
         let ask = |runtime: &tokio::runtime::Runtime| {
             runtime.block_on(async {
-                let Data { any, http, .. } = clients.data(&config).unwrap();
+                let Data { any, http, https } = clients.data(&config).unwrap();
                 let answer = any.get(&url).send().await.unwrap();
+                assert!(answer.bytes().await.unwrap().is_empty());
+                let answer = https.unwrap().get(&secure.parse().unwrap(), HeaderMap::new()).await.unwrap();
                 assert!(answer.bytes().await.unwrap().is_empty());
                 let answer = http.unwrap().get(&url.parse().unwrap(), HeaderMap::new()).await.unwrap();
                 assert!(answer.bytes().await.unwrap().is_empty());
@@ -165,7 +172,7 @@ mod tests {
                 tokio::task::yield_now().await;
             });
             // Each client has opened one.
-            connections.load(Ordering::Relaxed) / 2
+            connections.load(Ordering::Relaxed) / 3
         };
         let (callers, transfers) = runtimes.split_first().unwrap();
         for (i, transfer) in transfers.iter().enumerate() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::connection::Connection;
+use super::connection::{Connection, is_quiet};
 use crate::mutex::lock;
 
 /// How long a connection may wait, as in the HTTP library.
@@ -33,7 +33,7 @@ impl Idle {
         let mut waiting = lock(&self.0);
         while let Some(place) = waiting.iter().rposition(|waiting| waiting.host == host) {
             let Waiting { connection, since, .. } = waiting.remove(place);
-            if connection.is_quiet() && since.elapsed() < LONGEST {
+            if is_quiet(&connection) && since.elapsed() < LONGEST {
                 return Some(connection);
             }
         }

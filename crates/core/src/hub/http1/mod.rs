@@ -147,4 +147,4 @@ async fn ask(connection: &mut Connection, request: &[u8], came: &mut Vec<u8>) ->
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -26,12 +26,19 @@ enum Does {
 }
 
 /// The server's end of a connection.
-enum Peer {
+pub(in crate::hub) enum Peer {
     Tcp(std::net::TcpStream),
     Tls(Box<StreamOwned<ServerConnection, std::net::TcpStream>>),
 }
 
 impl Peer {
+    pub fn new(tls: Option<Arc<ServerConfig>>, socket: std::net::TcpStream) -> Self {
+        match tls {
+            None => Peer::Tcp(socket),
+            Some(tls) => Peer::Tls(Box::new(StreamOwned::new(ServerConnection::new(tls).unwrap(), socket))),
+        }
+    }
+
     fn socket(&self) -> &std::net::TcpStream {
         match self {
             Peer::Tcp(socket) => socket,
@@ -66,7 +73,7 @@ impl Write for Peer {
 }
 
 /// The certificate of a server, and its TLS.
-fn identity() -> (String, Arc<ServerConfig>) {
+pub(in crate::hub) fn identity() -> (String, Arc<ServerConfig>) {
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
     let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
@@ -106,10 +113,7 @@ impl Server {
                 counted.fetch_add(1, Ordering::Relaxed);
                 let (socket, steps, tls) = (connection.unwrap(), steps.clone(), tls.clone());
                 std::thread::spawn(move || {
-                    let mut connection = match tls {
-                        None => Peer::Tcp(socket),
-                        Some(tls) => Peer::Tls(Box::new(StreamOwned::new(ServerConnection::new(tls).unwrap(), socket))),
-                    };
+                    let mut connection = Peer::new(tls, socket);
                     for step in steps {
                         // The client may have gone already.
                         let _ = match step {
