@@ -13,9 +13,6 @@ use crate::mutex::lock;
 
 /// How many files a thread hashes at once.
 const SEATS: usize = 2;
-/// A file with this many bytes is hashed alone, if no other file has any; one with fewer waits. So whoever feeds a file must
-/// have memory for this many of its bytes: otherwise the file would wait for another one, and that one for memory.
-pub(crate) const ENOUGH: u64 = 2 << 20;
 /// While a thread hashes, a file without another one beside it waits this long for one before it gets a thread of its own: two
 /// threads with one file each need more time of the processor than one thread with two.
 const MOMENT: Duration = Duration::from_millis(20);
@@ -230,10 +227,7 @@ impl<F: Feed> Desk<F> {
 
     /// Whether the file should be hashed although no other one has bytes.
     fn is_worth_alone(&self, file: &F) -> bool {
-        self.is_alone() || {
-            let backlog = file.backlog();
-            backlog.is_rest || backlog.bytes >= ENOUGH
-        }
+        self.is_alone() || file.is_worth_alone()
     }
 
     /// Hashes files while that is worth it. Blocks.
@@ -303,7 +297,6 @@ impl<F: Feed> Desk<F> {
 mod tests {
     use std::sync::atomic::AtomicBool;
 
-    use super::super::Backlog;
     use super::*;
     use crate::model::{Digest, Sha256};
 
@@ -336,8 +329,8 @@ mod tests {
             lock(&self.hasher).is_some() && !self.over.load(Ordering::Relaxed)
         }
 
-        fn backlog(&self) -> Backlog {
-            Backlog { bytes: ENOUGH, is_rest: false }
+        fn is_worth_alone(&self) -> bool {
+            true
         }
 
         fn take_hasher(&self) -> Option<Hasher> {

@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{Notify, oneshot};
 
-use super::desk::ENOUGH;
-use super::{Backlog, Batch, Desk, Feed, Next, Part, StillOpen};
+use super::{Batch, Desk, ENOUGH, Feed, Next, Part, StillOpen};
 use crate::model::{Hashed, Hasher};
 use crate::mutex::lock;
 
@@ -151,9 +150,9 @@ impl Feed for Waiting {
         state.hasher.is_some() && (!state.batches.is_empty() || state.ended)
     }
 
-    fn backlog(&self) -> Backlog {
+    fn is_worth_alone(&self) -> bool {
         let state = lock(&self.state);
-        Backlog { bytes: state.waiting, is_rest: state.ended || state.missing == 0 }
+        state.waiting >= ENOUGH || state.ended || state.missing == 0
     }
 
     fn take_hasher(&self) -> Option<Hasher> {

@@ -10,9 +10,12 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
 
-pub(crate) use self::desk::{Desk, ENOUGH, StillOpen};
+pub(crate) use self::desk::{Desk, StillOpen};
 pub(crate) use self::lane::{Lane, Lanes};
 use crate::model::{Hashed, Hasher};
+
+/// A file with fewer bytes to hash is never [worth it alone](Feed::is_worth_alone), unless they are its last ones.
+pub(crate) const ENOUGH: u64 = 2 << 20;
 
 /// A file whose bytes come little by little.
 pub(crate) trait Feed: Send + Sync + 'static {
@@ -25,8 +28,9 @@ pub(crate) trait Feed: Send + Sync + 'static {
     /// Whether there is something to do that no thread does: there are bytes to hash, or all are hashed.
     fn wants_hashing(&self) -> bool;
 
-    /// What has come and is not hashed yet.
-    fn backlog(&self) -> Backlog;
+    /// Whether the bytes that have come should be hashed although no other file has any: they are many, or the last ones. Whoever
+    /// feeds a file must have memory until this is so: otherwise the file would wait for another one, and that one for memory.
+    fn is_worth_alone(&self) -> bool;
 
     /// The hasher, if no thread has it.
     fn take_hasher(&self) -> Option<Hasher>;
@@ -42,14 +46,6 @@ pub(crate) trait Feed: Send + Sync + 'static {
 
     /// The thread that had the file's hasher has panicked.
     fn lost(&self);
-}
-
-/// Bytes that have come and are not hashed yet.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Backlog {
-    pub bytes: u64,
-    /// These are the file's last bytes.
-    pub is_rest: bool,
 }
 
 /// What a thread does next with a file. Lives for a moment, so its size does not matter.

@@ -29,6 +29,16 @@ pub(super) fn name_of(url: &Url) -> &str {
     &url[Position::BeforeHost..Position::AfterPort]
 }
 
+/// Whether a URL's host is this machine.
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        Some(url::Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        None => false,
+    }
+}
+
 /// All hosts that one client sends requests to.
 #[derive(Debug, Default)]
 pub(super) struct HostTable(Mutex<HashMap<String, Arc<Host>>>);
@@ -232,6 +242,21 @@ mod tests {
         let hour = Duration::from_hours(1);
         assert_eq!(host.refused(Some(hour), grown, MOST), Hold::Spent(hour));
         assert!(!host.is_held());
+    }
+
+    #[test]
+    fn only_this_machine_is_loopback() {
+        for (url, own) in [
+            ("http://127.0.0.1:5000/", true),
+            ("http://127.9.9.9/", true),
+            ("http://[::1]:5000/", true),
+            ("http://localhost:5000/", true),
+            ("http://localhost.example.com/", false),
+            ("http://10.0.0.1/", false),
+            ("http://registry:5000/", false),
+        ] {
+            assert_eq!(is_loopback(&url.parse().unwrap()), own, "{url}");
+        }
     }
 
     #[test]

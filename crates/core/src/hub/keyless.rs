@@ -11,6 +11,7 @@ use url::Url;
 
 use super::clients::Clients;
 use super::environment::is_truthy;
+use super::host::is_loopback;
 use super::{HubConfig, HubError, ShownUrl, Token};
 use crate::finding::{ErrorKind, Remedy};
 use crate::text::{innermost, keep_secret, printable};
@@ -183,8 +184,7 @@ impl Keyless {
                     why: format!("ACTIONS_ID_TOKEN_REQUEST_URL {why}"),
                 };
                 let mut url = Url::parse(url).map_err(|_| wrong("is not a URL"))?;
-                let loopback = url.host_str().is_some_and(|host| matches!(host, "127.0.0.1" | "localhost" | "[::1]"));
-                if url.scheme() != "https" && !loopback {
+                if url.scheme() != "https" && !is_loopback(&url) {
                     return Err(KeylessError::Unsafe(ShownUrl::from(&url)));
                 }
                 url.query_pairs_mut().append_pair("audience", endpoint);

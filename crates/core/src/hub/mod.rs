@@ -42,6 +42,7 @@ pub(crate) use error::NO_TLS;
 pub use error::{HubError, ShownUrl};
 pub(crate) use error::{is_passing, words};
 pub(crate) use headers::next_link;
+pub(crate) use host::is_loopback;
 pub(crate) use http::{Http, length_of};
 pub use open::Remote;
 pub(crate) use open::parse_content_range;

@@ -14,6 +14,10 @@ const PROBES: u32 = 3;
 #[cfg(target_os = "linux")]
 const UNANSWERED: Duration = Duration::from_secs(30);
 
+/// Bytes that may wait for a reader on this machine. The system lets up to 32 MB wait, so that nothing is lost on a far and fast network;
+/// here they only fall out of the processor's cache.
+const WAITING_HERE: usize = 128 << 10;
+
 /// The HTTP library's words if there is no connection in time.
 pub(super) const TIMED_OUT: &str = "operation timed out";
 
@@ -29,5 +33,15 @@ pub(super) fn connector(config: &HubConfig) -> HttpConnector {
     tcp.set_keepalive_retries(Some(PROBES));
     #[cfg(target_os = "linux")]
     tcp.set_tcp_user_timeout(Some(UNANSWERED));
+    tcp
+}
+
+/// The same for hosts on this machine that encrypt what they send. (Without encryption the system hands on the sender's own memory.)
+pub(super) fn connector_here(config: &HubConfig) -> HttpConnector {
+    let mut tcp = connector(config);
+    // Measured on Linux only.
+    if cfg!(target_os = "linux") {
+        tcp.set_recv_buffer_size(Some(WAITING_HERE));
+    }
     tcp
 }

@@ -1,19 +1,25 @@
 //! A connection to a server: TCP, or TLS on it. `mod.rs` writes requests and reads answers.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use hyper::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
-use tokio::io::BufReader;
+use tokio::io::{AsyncBufRead as _, BufReader};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 use tower::{BoxError, ServiceExt as _};
 use url::Url;
+
+use super::memory::Piece;
+use crate::hub::host::is_loopback;
+use crate::hub::{HubConfig, tcp};
 
 /// Bytes of one read from the socket below TLS: sixteen records of at most 16 kB. `docs/src/path-of-a-byte.md` has the figures of
 /// other sizes.
@@ -23,8 +29,8 @@ const READ: usize = 256 << 10;
 #[derive(Clone)]
 pub(super) struct Connector {
     tcp: HttpConnector,
-    /// `None` for plain HTTP.
-    tls: Option<TlsConnector>,
+    /// `None` for plain HTTP. Otherwise TLS, and the connections below it to hosts on this machine.
+    tls: Option<(TlsConnector, HttpConnector)>,
 }
 
 /// TCP, or TLS on it with a buffer for what was read from the socket.
@@ -37,19 +43,40 @@ impl std::fmt::Debug for Connector {
 }
 
 impl Connector {
-    pub fn new(tcp: HttpConnector, tls: Option<ClientConfig>) -> Self {
-        Connector { tcp, tls: tls.map(|tls| TlsConnector::from(Arc::new(tls))) }
+    pub fn new(config: &HubConfig, tls: Option<ClientConfig>) -> Self {
+        let tls = tls.map(|tls| (TlsConnector::from(Arc::new(tls)), tcp::connector_here(config)));
+        Connector { tcp: tcp::connector(config), tls }
     }
 
     /// Connects, and agrees on TLS.
     pub async fn connect(&self, url: &Url) -> Result<Connection, BoxError> {
-        let socket = self.tcp.clone().oneshot(Uri::try_from(url.as_str())?).await?.into_inner();
-        let Some(tls) = &self.tls else { return Ok(Either::Left(socket)) };
+        let here = self.tls.as_ref().map(|(_, here)| here).filter(|_| is_loopback(url));
+        let tcp = here.unwrap_or(&self.tcp).clone();
+        let socket = tcp.oneshot(Uri::try_from(url.as_str())?).await?.into_inner();
+        let Some((tls, _)) = &self.tls else { return Ok(Either::Left(socket)) };
         // An IPv6 address has brackets in a URL.
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
         let name = ServerName::try_from(host.to_owned())?;
         let stream = tls.connect(name, BufReader::with_capacity(READ, socket)).await?;
         Ok(Either::Right(Box::new(stream)))
+    }
+}
+
+/// Receives at most `limit` bytes into a piece, and returns how many came: none at the end, or if there is no room.
+pub(super) fn poll_receive(
+    connection: &mut Connection,
+    piece: &mut Piece,
+    limit: usize,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    match connection {
+        Either::Left(socket) => piece.poll_read(Pin::new(socket), limit, cx),
+        Either::Right(stream) => {
+            let bytes = ready!(Pin::new(&mut *stream).poll_fill_buf(cx))?;
+            let n = piece.copy(&bytes[..bytes.len().min(limit)]);
+            Pin::new(stream).consume(n);
+            Poll::Ready(Ok(n))
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 
 use super::Shared;
-use super::connection::Connection;
+use super::connection::{self, Connection};
 use super::memory::Piece;
 
 /// Bytes that have come wait this long for more, so that few large pieces are handed on instead of many small ones.
@@ -108,7 +108,7 @@ impl Content {
             }
             let wanted = if self.left > last { self.left - last } else { self.left };
             let wanted = usize::try_from(wanted).unwrap_or(usize::MAX);
-            match self.piece.poll_read(Pin::new(connection), wanted, cx) {
+            match connection::poll_receive(connection, &mut self.piece, wanted, cx) {
                 Poll::Ready(Ok(n)) if n > 0 => self.came(n),
                 Poll::Ready(end) => {
                     let cut_short = || io::Error::new(io::ErrorKind::UnexpectedEof, CUT_SHORT);

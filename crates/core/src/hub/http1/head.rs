@@ -5,15 +5,12 @@ use hyper::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, Hea
 use hyper::{StatusCode, Version};
 use url::{Position, Url};
 
+use crate::hub::host::name_of;
+
 /// The most bytes of a head that is read here. The library reads longer ones.
 pub(super) const LIMIT: usize = 16 << 10;
 /// The most headers of an answer that is read here.
 const HEADERS: usize = 64;
-
-/// The host and port that a connection leads to.
-pub(super) fn host(url: &Url) -> &str {
-    &url[Position::BeforeHost..Position::AfterPort]
-}
 
 /// The head of a GET request.
 pub(super) fn request(url: &Url, headers: &HeaderMap) -> Vec<u8> {
@@ -22,7 +19,7 @@ pub(super) fn request(url: &Url, headers: &HeaderMap) -> Vec<u8> {
     head.extend_from_slice(url[Position::BeforePath..Position::AfterQuery].as_bytes());
     head.extend_from_slice(b" HTTP/1.1\r\n");
     if !headers.contains_key(HOST) {
-        line(&mut head, HOST.as_str(), host(url).as_bytes());
+        line(&mut head, HOST.as_str(), name_of(url).as_bytes());
     }
     for (name, value) in headers {
         line(&mut head, name.as_str(), value.as_bytes());

@@ -27,6 +27,7 @@ use self::content::Content;
 use self::head::Start;
 use self::idle::Idle;
 use self::memory::Memory;
+use super::host::name_of;
 use super::tls::{self, Offers};
 use super::{HubConfig, HubError, tcp};
 
@@ -68,7 +69,7 @@ impl Http1Client {
     pub fn new(config: &HubConfig, tls: Option<&ClientConfig>) -> Result<Self, HubError> {
         let user_agent = HeaderValue::from_str(&config.user_agent).map_err(|e| HubError::Setup(e.to_string()))?;
         // Over HTTP/2 all parts would share one connection.
-        let connector = Connector::new(tcp::connector(config), tls.map(|tls| tls::offering(tls, Offers::Http1)));
+        let connector = Connector::new(config, tls.map(|tls| tls::offering(tls, Offers::Http1)));
         let connect_timeout = config.timing.connect_timeout;
         Ok(Http1Client { connector, connect_timeout, user_agent, shared: Arc::default() })
     }
@@ -79,7 +80,7 @@ impl Http1Client {
         headers.entry(USER_AGENT).or_insert_with(|| self.user_agent.clone());
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
         let request = head::request(url, &headers);
-        let host = head::host(url);
+        let host = name_of(url);
         if let Some(mut connection) = self.shared.idle.take(host) {
             let mut came = Vec::with_capacity(head::LIMIT);
             match ask(&mut connection, &request, &mut came).await {
@@ -117,11 +118,11 @@ impl Http1Client {
         came: Vec<u8>,
     ) -> Result<Response, HubError> {
         let Start::Plain(head, n) = start else {
-            let (shared, host) = (Arc::clone(&self.shared), head::host(url).to_owned());
+            let (shared, host) = (Arc::clone(&self.shared), name_of(url).to_owned());
             let answer = library::read(connection, came, move |connection| shared.idle.add(host, connection)).await;
             return answer.map_err(|error| HubError::transport(url, &error, false));
         };
-        let host = head.stays_open.then(|| head::host(url).to_owned());
+        let host = head.stays_open.then(|| name_of(url).to_owned());
         let content = Content::new(Arc::clone(&self.shared), connection, host, head.length, &came[n..]);
         let mut answer = hyper::Response::new(Body::wrap(content));
         (*answer.status_mut(), *answer.version_mut(), *answer.headers_mut()) =

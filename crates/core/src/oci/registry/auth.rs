@@ -16,8 +16,7 @@ use tokio::sync::OnceCell;
 use url::Url;
 
 use super::keyring::{Credential, Keyring};
-use super::wire::is_loopback;
-use crate::hub::{Http, HubError, ShownUrl, Via, asked_wait, is_passing};
+use crate::hub::{Http, HubError, ShownUrl, Via, asked_wait, is_loopback, is_passing};
 use crate::mutex::lock;
 use crate::oci::OciError;
 use crate::text::keep_secret;

@@ -2,20 +2,20 @@
 //! again. The files beside this one decide which requests are made.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Mutex;
 
 use bytes::Bytes;
 use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Response, StatusCode};
 use tokio::sync::OnceCell;
-use url::{Host, Url};
+use url::Url;
 
 use super::auth::{Auth, Pass, Scope};
 use super::keyring::Keyring;
 use super::parts::Parts;
 use crate::hub::{
-    Http, HubConfig, HubError, REDIRECT_LIMIT, ShownUrl, Via, asked_wait, is_passing, redirect_target, words,
+    Http, HubConfig, HubError, REDIRECT_LIMIT, ShownUrl, Via, asked_wait, is_loopback, is_passing, redirect_target,
+    words,
 };
 use crate::model::{OciDigest, RepoPath};
 use crate::mutex::lock;
@@ -66,16 +66,6 @@ impl<'a> Ask<'a> {
 /// An answer with an unexpected status.
 pub(super) fn failed(place: String, why: impl Into<String>, again: bool) -> OciError {
     OciError::Failed { place, why: why.into(), again, after: None }
-}
-
-/// Whether a URL's host is this machine.
-pub(super) fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
-        Some(Host::Ipv6(address)) => IpAddr::V6(address).is_loopback(),
-        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
-        None => false,
-    }
 }
 
 impl Wire {
@@ -331,21 +321,6 @@ mod tests {
         assert!(!complaint_of(steering.as_bytes()).contains('\u{1b}'));
         for nothing in [&b""[..], b"<html>", b"{}", br#"{"errors":[]}"#] {
             assert_eq!(complaint_of(nothing), "");
-        }
-    }
-
-    #[test]
-    fn only_this_machine_is_loopback() {
-        for (url, own) in [
-            ("http://127.0.0.1:5000/", true),
-            ("http://127.9.9.9/", true),
-            ("http://[::1]:5000/", true),
-            ("http://localhost:5000/", true),
-            ("http://localhost.example.com/", false),
-            ("http://10.0.0.1/", false),
-            ("http://registry:5000/", false),
-        ] {
-            assert_eq!(is_loopback(&url.parse().unwrap()), own, "{url}");
         }
     }
 }

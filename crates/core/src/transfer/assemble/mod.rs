@@ -20,7 +20,7 @@ pub(super) use self::window::AHEAD;
 pub(super) use self::window::{Block, Budget};
 use self::window::{FAR, Window};
 pub(super) use self::writer::Writer;
-use crate::hashing::{self, StillOpen};
+use crate::hashing::{self, ENOUGH, StillOpen};
 use crate::model::{Digest, Entry, Hashed, Hasher};
 use crate::mutex::lock;
 use crate::platform::write_all_at;
@@ -76,6 +76,8 @@ struct State {
     window: Window,
     /// A part that was not handed out: the hasher must catch up first.
     held_back: Option<Ask>,
+    /// The most bytes of the last part that a worker asked for.
+    part: u64,
     /// `None` while a thread hashes.
     hasher: Option<Hasher>,
     hashed: u64,
@@ -177,6 +179,7 @@ impl FileWork {
             claimed: known,
             window: Window::new(budget),
             held_back: None,
+            part: 0,
             hasher: Some(entry.digest().hasher(entry.size)),
             hashed: 0,
             moved: Instant::now(),
@@ -214,6 +217,8 @@ impl FileWork {
         state.partial.as_ref()?;
         // A part that an earlier call held back continues, unless this call holds it back again.
         state.held_back = None;
+        // Memory keeps a part and the next one, so a file is fed until it has as many bytes as a part.
+        state.part = ask.most;
         let range = if self.whole_only.load(Ordering::Relaxed) {
             // One connection at a time, from the first missing byte to the end.
             let busy = state.claimed.total() != state.written.total();
@@ -284,7 +289,8 @@ impl FileWork {
 
     /// Whether the file waits for hashing, so that more connections would not help.
     pub fn is_hash_bound(&self) -> bool {
-        lock(&self.state).is_behind()
+        let state = lock(&self.state);
+        (BEHIND.max(self.enough(&state) + ENOUGH)..FAR).contains(&state.ready())
     }
 
     /// Whether a part waits until the hasher has caught up.

@@ -93,6 +93,11 @@ impl Window {
             && (crowded || !is_near(block, hashed))
     }
 
+    /// Whether there is no memory for what several connections hand on at once.
+    pub fn is_tight(&self) -> bool {
+        self.budget.0.load(Ordering::Relaxed) < 2 * PLENTY
+    }
+
     /// Whether writers that wait for the hasher should continue, so that it does not run out of bytes.
     pub fn has_room(&self) -> bool {
         self.bytes <= PLENTY

@@ -45,9 +45,13 @@ impl Bench {
     }
 
     fn work_of(&self, desk: &Arc<Desk>, watcher: Weak<dyn Watcher>) -> Arc<FileWork> {
+        self.work_with(&Arc::default(), desk, watcher)
+    }
+
+    fn work_with(&self, budget: &Arc<Budget>, desk: &Arc<Desk>, watcher: Weak<dyn Watcher>) -> Arc<FileWork> {
         let lock = self.store.try_lock(&self.entry).unwrap().unwrap();
         let partial = self.store.partial(lock, &self.commit, &self.entry).unwrap();
-        Arc::new(FileWork::new(partial, Arc::default(), Arc::clone(desk), watcher))
+        Arc::new(FileWork::new(partial, Arc::clone(budget), Arc::clone(desk), watcher))
     }
 
     fn block(&self, range: Range<u64>) -> Block {
@@ -248,6 +252,55 @@ fn files_share_the_memory() {
         assert_eq!(std::iter::from_fn(part).last().map(|claim| claim.range.end), Some(end), "{files}");
         assert!(work.is_held_back());
     }
+}
+
+#[test]
+fn a_file_waits_for_another_one_to_be_hashed_with_until_it_has_as_many_bytes_as_a_part() {
+    let bench = bench(40 << 20);
+    let (budget, desk) = (Arc::default(), Arc::default());
+    let work = bench.work_with(&budget, &desk, Weak::<Notes>::new());
+    let claim = work.claim(up_to(8 * MIB)).unwrap();
+    bench.deliver(&work, &claim, 0..6 * MIB);
+    assert!(work.is_worth_alone() && work.is_hash_bound(), "no other file is open");
+    let _other = desk.open();
+    assert!(!work.is_worth_alone());
+    assert!(!work.is_hash_bound(), "it waits for bytes of the other one, which more connections would bring");
+    bench.deliver(&work, &claim, 6 * MIB..8 * MIB);
+    assert!(work.is_worth_alone());
+}
+
+/// Otherwise it would wait for another file, and that one for memory.
+#[test]
+fn a_file_does_not_wait_for_another_one_if_parts_are_small_or_memory_is_short() {
+    let bench = bench(40 << 20);
+    let (budget, desk) = (Arc::default(), Arc::default());
+    let work = bench.work_with(&budget, &desk, Weak::<Notes>::new());
+    let _other = desk.open();
+    let claim = work.claim(up_to(8 * MIB)).unwrap();
+    bench.deliver(&work, &claim, 0..2 * MIB);
+    assert!(!work.is_worth_alone());
+    let mut of_others = Window::new(Arc::clone(&budget));
+    for i in 0..8 {
+        of_others.keep(bench.block(i * 4 * MIB..(i + 1) * 4 * MIB), 0);
+    }
+    assert!(work.is_worth_alone(), "memory is short");
+    drop(of_others);
+    assert!(!work.is_worth_alone());
+    work.claim(up_to(2 * MIB)).unwrap();
+    assert!(work.is_worth_alone(), "parts are small");
+}
+
+#[test]
+fn the_last_bytes_of_a_file_wait_for_no_other() {
+    let bench = bench(5 << 20);
+    let desk = Arc::default();
+    let work = bench.work_of(&desk, Weak::<Notes>::new());
+    let _other = desk.open();
+    let claim = work.claim(up_to(8 * MIB)).unwrap();
+    bench.deliver(&work, &claim, 0..5 * MIB - 1);
+    assert!(!work.is_worth_alone());
+    bench.deliver(&work, &claim, 5 * MIB - 1..5 * MIB);
+    assert!(work.is_worth_alone());
 }
 
 /// The frontier counts as moving, however slow the test is.
