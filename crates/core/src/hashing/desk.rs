@@ -188,14 +188,13 @@ impl<F: Feed> Desk<F> {
 
     /// A thread hashes the file as soon as that is worth it. If no thread has a free seat, another one starts.
     pub fn add(self: &Arc<Self>, file: &Arc<F>) {
-        if !file.wants_hashing() {
-            return;
-        }
+        let wants = file.wants_hashing();
         let mut queue = lock(&self.queue);
         queue.waiting.retain(|(waiting, _)| waiting.strong_count() > 0);
-        if !queue.waiting.iter().any(|(waiting, _)| std::ptr::eq(waiting.as_ptr(), Arc::as_ptr(file))) {
+        if wants && !queue.waiting.iter().any(|(waiting, _)| std::ptr::eq(waiting.as_ptr(), Arc::as_ptr(file))) {
             queue.waiting.push_back((Arc::downgrade(file), Instant::now()));
         }
+        // A file that waits may be worth it alone since this one has taken memory.
         self.start(queue);
     }
 

@@ -14,8 +14,8 @@ const PROBES: u32 = 3;
 #[cfg(target_os = "linux")]
 const UNANSWERED: Duration = Duration::from_secs(30);
 
-/// Bytes that may wait for a reader on this machine. The system lets up to 32 MB wait, so that nothing is lost on a far and fast network;
-/// here they only fall out of the processor's cache.
+/// Bytes that may wait for a reader on this machine. The system lets up to 32 MB wait, so that a far and fast network is
+/// used fully. Here they would only fall out of the processor's cache.
 const WAITING_HERE: usize = 128 << 10;
 
 /// The HTTP library's words if there is no connection in time.
@@ -36,7 +36,8 @@ pub(super) fn connector(config: &HubConfig) -> HttpConnector {
     tcp
 }
 
-/// The same for hosts on this machine that encrypt what they send. (Without encryption the system hands on the sender's own memory.)
+/// The same for hosts on this machine that encrypt what they send. (Without encryption, a server may have the
+/// system hand on the memory of its files, and more reads cost more.)
 pub(super) fn connector_here(config: &HubConfig) -> HttpConnector {
     let mut tcp = connector(config);
     // Measured on Linux only.

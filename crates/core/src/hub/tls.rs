@@ -25,12 +25,10 @@ pub(super) fn configuration(own: Option<&[u8]>) -> Result<ClientConfig, String> 
     let provider = provider();
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
     let builder = builder.map_err(|e| e.to_string())?;
+    let mozilla = || webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned();
     let trusted = match system(own.clone(), provider) {
         Ok(verifier) => builder.dangerous().with_custom_certificate_verifier(verifier),
-        Err(_) => {
-            let mozilla = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned();
-            builder.with_root_certificates(roots(mozilla.chain(own))?)
-        }
+        Err(_) => builder.with_root_certificates(roots(mozilla().chain(own))?),
     };
     Ok(trusted.with_no_client_auth())
 }
@@ -52,8 +50,10 @@ pub(super) fn check(pem: &[u8]) -> Result<(), String> {
     if own.is_empty() {
         return Err("it has no certificate; the format must be PEM".to_owned());
     }
-    // The library's own words speak of a peer's certificate. Those of the system are not read: that takes milliseconds.
-    roots(own).map(drop).map_err(|_| "one of its certificates cannot be read".to_owned())
+    // Linux takes certificates as this library does. So the system's are not loaded here, which takes milliseconds.
+    let taken = if cfg!(target_os = "linux") { roots(own).map(drop) } else { system(own, provider()).map(drop) };
+    // The library's own words speak of a peer's certificate.
+    taken.map_err(|_| "one of its certificates cannot be read".to_owned())
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {

@@ -9,7 +9,7 @@ use hyper::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncBufRead as _, BufReader};
+use tokio::io::{AsyncBufRead as _, AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -59,6 +59,21 @@ impl Connector {
         let name = ServerName::try_from(host.to_owned())?;
         let stream = tls.connect(name, BufReader::with_capacity(READ, socket)).await?;
         Ok(Either::Right(Box::new(stream)))
+    }
+}
+
+/// Adds the next bytes to `to`, and returns how many: none at the end. TLS may have an error for later if it is read otherwise, which
+/// `poll_receive` would not see.
+pub(super) async fn receive(connection: &mut Connection, to: &mut Vec<u8>) -> io::Result<usize> {
+    match connection {
+        Either::Left(socket) => socket.read_buf(to).await,
+        Either::Right(stream) => {
+            let bytes = stream.fill_buf().await?;
+            let n = bytes.len();
+            to.extend_from_slice(bytes);
+            stream.consume(n);
+            Ok(n)
+        }
     }
 }
 

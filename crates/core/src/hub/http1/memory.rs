@@ -21,7 +21,7 @@ const LARGEST: usize = 4 << 20;
 /// A body with fewer bytes than the largest piece comes in pieces of this size: many such bodies come at once. Smaller pieces are
 /// not kept.
 const OF_SHORT: usize = 256 << 10;
-/// The bytes of one copy. For more of them older versions of glibc take an instruction that AMD's Zen 3 and Zen 4 run slowly, if the two
+/// The bytes of one copy. For longer copies older versions of glibc take an instruction that AMD's Zen 3 and Zen 4 run slowly, if the two
 /// addresses do not suit each other (glibc's bug 30994).
 const COPY: usize = 2 << 10;
 /// The most pieces that are kept: as many as the parts of an upload fill on 16 connections.

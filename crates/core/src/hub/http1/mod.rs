@@ -18,7 +18,7 @@ use hyper::HeaderMap;
 use hyper::header::{ACCEPT, HeaderValue, USER_AGENT};
 use reqwest::{Body, Response};
 use rustls::ClientConfig;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::time::{sleep, timeout};
 use url::Url;
 
@@ -137,7 +137,7 @@ async fn ask(connection: &mut Connection, request: &[u8], came: &mut Vec<u8>) ->
     connection.write_all(request).await?;
     connection.flush().await?;
     loop {
-        if connection.read_buf(came).await? == 0 {
+        if connection::receive(connection, came).await? == 0 {
             return Ok(Start::Other);
         }
         match head::read(came) {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::BytesMut;
 
-use super::{FileWork, SMALL, State, Watcher};
+use super::{FAR, FileWork, LARGEST_PART, SMALL, State, Watcher};
 use crate::hashing::{ENOUGH, Feed, Next};
 use crate::model::{Hashed, Hasher};
 use crate::mutex::lock;
@@ -14,9 +14,8 @@ use crate::platform::{PAGE, begin_at_page, read_exact_at};
 use crate::store::StoreError;
 use crate::transfer::FetchError;
 
-/// The most bytes that wait for another file, if parts are large. A connection hands on several megabytes at once, and two connections
-/// do so in turn: with 2 MB, a fifth of the bytes of two files was hashed alone, with 8 MB a thirtieth.
-const MOST_ALONE: u64 = 8 << 20;
+/// A file with this many bytes more than it needs to be hashed alone is waiting for its hasher.
+const MORE: u64 = 2 << 20;
 /// The buffer's bytes when a file is hashed from disk.
 const READ_BUFFER: usize = 1 << 20;
 
@@ -36,7 +35,7 @@ impl Feed for FileWork {
     fn is_worth_alone(&self) -> bool {
         let state = lock(&self.state);
         let ready = state.ready();
-        ready >= self.enough(&state) || state.hashed + ready == self.entry.size
+        ready >= state.enough(self.desk.is_alone()) || state.hashed + ready == self.entry.size
     }
 
     fn take_hasher(&self) -> Option<Hasher> {
@@ -71,15 +70,23 @@ impl Feed for FileWork {
     }
 }
 
-impl FileWork {
-    /// The bytes that are hashed although no other file has any: as many as a part, for which there is memory. But a writer that finds
-    /// no memory would not wait for a hasher that waits for another file, and the bytes of a stream come little by little.
-    pub(super) fn enough(&self, state: &State) -> u64 {
-        let comes_in_parts = (ENOUGH..=MOST_ALONE).contains(&state.part);
-        let waits = comes_in_parts && !self.desk.is_alone() && !state.window.is_tight();
-        if waits { state.part } else { ENOUGH }
+impl State {
+    /// The bytes that are hashed although no other file has any. `alone` says that no other large file is open. Otherwise as many as a
+    /// part: connections hand on megabytes at once, and with a lower bound a fifth of the bytes of two files was hashed alone. If
+    /// little memory is left, a block may not be kept, and be read back: no writer waits for a hasher that waits for another file. The bytes
+    /// of a stream come little by little.
+    fn enough(&self, alone: bool) -> u64 {
+        let is_stream = self.part > LARGEST_PART;
+        if alone || is_stream || self.window.is_tight() { ENOUGH } else { self.part.max(ENOUGH) }
     }
 
+    /// Whether the file waits for its hasher, and not for another file, or because an earlier run has left much of it.
+    pub(super) fn is_behind(&self, alone: bool) -> bool {
+        (self.enough(alone) + MORE..FAR).contains(&self.ready())
+    }
+}
+
+impl FileWork {
     /// Hashes the bytes that have arrived, on another thread. The watcher hears when the file is complete.
     pub fn catch_up(self: &Arc<Self>) {
         // A small file is hashed, and gets its name, on one thread: the flushes of many small files overlap.
@@ -133,7 +140,7 @@ impl FileWork {
         if let Some(block) = state.window.take(at) {
             // Why this order: the frontier moves before the bytes are hashed, so that a writer that looks now
             // knows which bytes memory need not keep. No other thread hashes: the hasher is here.
-            let go_on = state.hashed_to(block.end(), self.entry.size);
+            let go_on = state.hashed_to(block.end(), self.entry.size, self.desk.is_alone());
             let wake = state.window.has_room();
             drop(state);
             if wake {
@@ -157,7 +164,7 @@ impl FileWork {
         // Read only up to the bytes that are in memory.
         let ready = state.window.first().map_or(ready, |first| ready.min(first.saturating_sub(at)));
         let want = usize::try_from(ready).unwrap_or(READ_BUFFER).min(READ_BUFFER);
-        let go_on = state.hashed_to(at + want as u64, self.entry.size);
+        let go_on = state.hashed_to(at + want as u64, self.entry.size, self.desk.is_alone());
         let disk = Arc::clone(&state.file);
         drop(state);
         self.may_go_on(go_on);

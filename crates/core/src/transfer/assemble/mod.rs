@@ -20,7 +20,7 @@ pub(super) use self::window::AHEAD;
 pub(super) use self::window::{Block, Budget};
 use self::window::{FAR, Window};
 pub(super) use self::writer::Writer;
-use crate::hashing::{self, ENOUGH, StillOpen};
+use crate::hashing::{self, StillOpen};
 use crate::model::{Digest, Entry, Hashed, Hasher};
 use crate::mutex::lock;
 use crate::platform::write_all_at;
@@ -32,8 +32,9 @@ use crate::transfer::FetchError;
 pub(super) const SMALL: u64 = 4 << 20;
 /// Bytes of a block, which is written as a whole.
 pub(super) const BLOCK: usize = 256 << 10;
-/// A file with this many bytes that are ready to be hashed is waiting for its hasher.
-const BEHIND: u64 = 4 << 20;
+/// The most bytes of a part, unless all missing bytes of a file come as one stream: few enough that the hash follows closely, enough that
+/// the cost of a request does not matter.
+pub(super) const LARGEST_PART: u64 = 8 << 20;
 /// Parts that fit into memory together wait for the frontier, unless it has not moved for this long: then a connection
 /// may hang.
 pub(super) const STUCK: Duration = Duration::from_millis(100);
@@ -81,7 +82,7 @@ struct State {
     /// `None` while a thread hashes.
     hasher: Option<Hasher>,
     hashed: u64,
-    /// When `hashed` changed last.
+    /// When `hashed`, or the first gap after it, changed last.
     moved: Instant,
     /// Counts restarts: results of an earlier round are dropped.
     round: u32,
@@ -97,25 +98,20 @@ impl State {
         self.written.covered_from(self.hashed).saturating_sub(self.hashed)
     }
 
-    /// Whether the file waits for its hasher, and not because an earlier run has left much of it.
-    fn is_behind(&self) -> bool {
-        (BEHIND..FAR).contains(&self.ready())
-    }
-
-    /// Whether a part from `start` on must wait for the hasher.
-    fn must_wait(&self, start: u64, ask: Ask) -> bool {
+    /// Whether a part from `start` on must wait for the hasher. `alone` says that no other large file is open.
+    fn must_wait(&self, start: u64, ask: Ask, alone: bool) -> bool {
         let end = start.saturating_add(ask.most).saturating_sub(self.hashed);
         let moves = || ask.most.saturating_mul(ask.connections) <= AHEAD && self.moved.elapsed() < STUCK;
         // The memory is for all open files together, but no file has less than the part that it is at and the next one.
         let share = (AHEAD / ask.files.max(1)).max(ask.most.saturating_mul(2).saturating_add(1));
-        (share..FAR).contains(&end) && (self.is_behind() || moves())
+        (share..FAR).contains(&end) && (self.is_behind(alone) || moves())
     }
 
     /// Moves the frontier. Returns whether a part that was held back can be handed out now, once.
-    fn hashed_to(&mut self, at: u64, size: u64) -> bool {
+    fn hashed_to(&mut self, at: u64, size: u64, alone: bool) -> bool {
         (self.hashed, self.moved) = (at, Instant::now());
         let Some(ask) = self.held_back else { return false };
-        let go_on = self.claimed.first_gap(size).is_none_or(|gap| !self.must_wait(gap.start, ask));
+        let go_on = self.claimed.first_gap(size).is_none_or(|gap| !self.must_wait(gap.start, ask, alone));
         if go_on {
             self.held_back = None;
         }
@@ -229,7 +225,7 @@ impl FileWork {
             from..self.entry.size
         } else {
             let gap = state.claimed.first_gap(self.entry.size)?;
-            if state.must_wait(gap.start, ask) {
+            if state.must_wait(gap.start, ask, self.desk.is_alone()) {
                 state.held_back = Some(ask);
                 return None;
             }
@@ -289,8 +285,7 @@ impl FileWork {
 
     /// Whether the file waits for hashing, so that more connections would not help.
     pub fn is_hash_bound(&self) -> bool {
-        let state = lock(&self.state);
-        (BEHIND.max(self.enough(&state) + ENOUGH)..FAR).contains(&state.ready())
+        lock(&self.state).is_behind(self.desk.is_alone())
     }
 
     /// Whether a part waits until the hasher has caught up.
@@ -341,7 +336,11 @@ impl FileWork {
             }
             // Why this order: the block counts as written only after the system has taken all of it. The hash may read
             // written bytes back from the file.
+            let ready = state.ready();
             state.written.insert(block.start..block.end());
+            if state.ready() > ready {
+                state.moved = Instant::now();
+            }
             state.failures = 0;
             // While a thread hashes, `hashed` is the end of the bytes that it has taken already.
             state.window.keep(block, state.hashed);

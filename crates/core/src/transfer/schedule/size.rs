@@ -3,12 +3,10 @@
 
 use std::time::Duration;
 
-use crate::transfer::assemble::AHEAD;
+use crate::transfer::assemble::{AHEAD, LARGEST_PART};
 
 /// The least bytes of a part.
 const LEAST: u64 = 2 << 20;
-/// The most bytes of a part: few enough that the hash follows closely, enough that the cost of a request does not matter.
-const MOST: u64 = 8 << 20;
 /// A part takes at least this many times as long as the wait for its first byte. Another part is requested before it
 /// ends, so the connection is idle for less than this share of the time.
 const TIMES: f64 = 4.0;
@@ -27,12 +25,12 @@ impl PartSize {
     /// The bytes of the next part, with this many connections. If the network allows it, all parts in flight fit into
     /// the memory that waits for the hasher, so that their bytes need not be read back from the disk.
     pub fn bytes(&self, connections: usize) -> u64 {
-        let fits = (AHEAD / 5 * 4 / (connections as u64).max(1)).clamp(LEAST, MOST);
+        let fits = (AHEAD / 5 * 4 / (connections as u64).max(1)).clamp(LEAST, LARGEST_PART);
         let Some((first_byte, rate)) = self.seen else { return fits };
         // A rough size is enough, and the conversion of a huge or negative one is bounded.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let wanted = (first_byte * rate * TIMES) as u64;
-        wanted.clamp(fits, MOST)
+        wanted.clamp(fits, LARGEST_PART)
     }
 
     /// Notes a part: how long its first byte took, and how many bytes came in the time afterwards. A short part does
@@ -79,7 +77,7 @@ mod tests {
 
     #[test]
     fn parts_are_large_where_each_request_waits_long() {
-        assert_eq!(after(50, 100), MOST);
+        assert_eq!(after(50, 100), LARGEST_PART);
         assert!((5 * MIB..7 * MIB).contains(&after(50, 30)), "{}", after(50, 30));
     }
 

@@ -269,6 +269,24 @@ fn a_file_waits_for_another_one_to_be_hashed_with_until_it_has_as_many_bytes_as_
     assert!(work.is_worth_alone());
 }
 
+/// Its twin: a file that has more bytes waits for its hasher, and gets no part that memory would not keep.
+#[test]
+fn a_file_that_waits_for_another_one_gets_its_next_part() {
+    let bench = bench(40 << 20);
+    let desk = Arc::default();
+    let work = bench.work_of(&desk, Weak::<Notes>::new());
+    let _other = desk.open();
+    let part = || work.claim(Ask { most: 8 * MIB, connections: u64::MAX, files: 2 });
+    let claims = [part().unwrap(), part().unwrap()];
+    bench.deliver(&work, &claims[0], 0..6 * MIB);
+    assert_eq!(part().map(|claim| claim.range), Some(16 * MIB..24 * MIB));
+    bench.deliver(&work, &claims[0], 6 * MIB..8 * MIB);
+    bench.deliver(&work, &claims[1], 8 * MIB..10 * MIB);
+    assert!(work.is_hash_bound());
+    assert!(part().is_none());
+    assert!(work.is_held_back());
+}
+
 /// Otherwise it would wait for another file, and that one for memory.
 #[test]
 fn a_file_does_not_wait_for_another_one_if_parts_are_small_or_memory_is_short() {
