@@ -50,9 +50,11 @@ impl Connector {
 
     /// Connects, and agrees on TLS.
     pub async fn connect(&self, url: &Url) -> Result<Connection, BoxError> {
-        let here = self.tls.as_ref().map(|(_, here)| here).filter(|_| is_loopback(url));
-        let tcp = here.unwrap_or(&self.tcp).clone();
-        let socket = tcp.oneshot(Uri::try_from(url.as_str())?).await?.into_inner();
+        let tcp = match &self.tls {
+            Some((_, here)) if is_loopback(url) => here,
+            _ => &self.tcp,
+        };
+        let socket = tcp.clone().oneshot(Uri::try_from(url.as_str())?).await?.into_inner();
         let Some((tls, _)) = &self.tls else { return Ok(Either::Left(socket)) };
         // An IPv6 address has brackets in a URL.
         let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);

@@ -72,9 +72,9 @@ impl Feed for FileWork {
 
 impl State {
     /// The bytes that are hashed although no other file has any. `alone` says that no other large file is open. Otherwise as many as a
-    /// part: connections hand on megabytes at once, and with a lower bound a fifth of the bytes of two files was hashed alone. If
-    /// little memory is left, a block may not be kept, and be read back: no writer waits for a hasher that waits for another file. The bytes
-    /// of a stream come little by little.
+    /// part: connections hand on megabytes at once, and with a lower bound a fifth of the bytes of two files was hashed alone. But the
+    /// bytes of a stream come little by little. And if little memory is left, the next block may not be kept, and be read back: no writer
+    /// waits for a hasher that waits for another file.
     fn enough(&self, alone: bool) -> u64 {
         let is_stream = self.part > LARGEST_PART;
         if alone || is_stream || self.window.is_tight() { ENOUGH } else { self.part.max(ENOUGH) }

@@ -54,6 +54,13 @@ impl Bench {
         Arc::new(FileWork::new(partial, Arc::clone(budget), Arc::clone(desk), watcher))
     }
 
+    /// A file, while another one is open.
+    fn beside_another(&self, budget: &Arc<Budget>) -> (Arc<FileWork>, StillOpen) {
+        let desk = Arc::default();
+        let work = self.work_with(budget, &desk, Weak::<Notes>::new());
+        (work, desk.open())
+    }
+
     fn block(&self, range: Range<u64>) -> Block {
         let mut block = Block::at(range.start);
         let range = usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
@@ -257,12 +264,11 @@ fn files_share_the_memory() {
 #[test]
 fn a_file_waits_for_another_one_to_be_hashed_with_until_it_has_as_many_bytes_as_a_part() {
     let bench = bench(40 << 20);
-    let (budget, desk) = (Arc::default(), Arc::default());
-    let work = bench.work_with(&budget, &desk, Weak::<Notes>::new());
+    let work = bench.work();
     let claim = work.claim(up_to(8 * MIB)).unwrap();
     bench.deliver(&work, &claim, 0..6 * MIB);
     assert!(work.is_worth_alone() && work.is_hash_bound(), "no other file is open");
-    let _other = desk.open();
+    let _other = work.desk.open();
     assert!(!work.is_worth_alone());
     assert!(!work.is_hash_bound(), "it waits for bytes of the other one, which more connections would bring");
     bench.deliver(&work, &claim, 6 * MIB..8 * MIB);
@@ -273,9 +279,7 @@ fn a_file_waits_for_another_one_to_be_hashed_with_until_it_has_as_many_bytes_as_
 #[test]
 fn a_file_that_waits_for_another_one_gets_its_next_part() {
     let bench = bench(40 << 20);
-    let desk = Arc::default();
-    let work = bench.work_of(&desk, Weak::<Notes>::new());
-    let _other = desk.open();
+    let (work, _other) = bench.beside_another(&Arc::default());
     let part = || work.claim(Ask { most: 8 * MIB, connections: u64::MAX, files: 2 });
     let claims = [part().unwrap(), part().unwrap()];
     bench.deliver(&work, &claims[0], 0..6 * MIB);
@@ -291,9 +295,8 @@ fn a_file_that_waits_for_another_one_gets_its_next_part() {
 #[test]
 fn a_file_does_not_wait_for_another_one_if_parts_are_small_or_memory_is_short() {
     let bench = bench(40 << 20);
-    let (budget, desk) = (Arc::default(), Arc::default());
-    let work = bench.work_with(&budget, &desk, Weak::<Notes>::new());
-    let _other = desk.open();
+    let budget = Arc::default();
+    let (work, _other) = bench.beside_another(&budget);
     let claim = work.claim(up_to(8 * MIB)).unwrap();
     bench.deliver(&work, &claim, 0..2 * MIB);
     assert!(!work.is_worth_alone());
@@ -311,9 +314,7 @@ fn a_file_does_not_wait_for_another_one_if_parts_are_small_or_memory_is_short() 
 #[test]
 fn the_last_bytes_of_a_file_wait_for_no_other() {
     let bench = bench(5 << 20);
-    let desk = Arc::default();
-    let work = bench.work_of(&desk, Weak::<Notes>::new());
-    let _other = desk.open();
+    let (work, _other) = bench.beside_another(&Arc::default());
     let claim = work.claim(up_to(8 * MIB)).unwrap();
     bench.deliver(&work, &claim, 0..5 * MIB - 1);
     assert!(!work.is_worth_alone());
