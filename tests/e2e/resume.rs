@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use hfget_loopback_hub::{Fault, Hub, Kind, Options, Place};
+use hfget_loopback_hub::{Fault, Hub, Kind, Options, Place, Repo};
 
 use super::support::{Machine, Run, one_file};
 
@@ -170,6 +170,37 @@ fn an_interruption_keeps_what_every_connection_has_written() {
     // What was said is rounded, and a block may come while it is said.
     assert!(fetched < f64::from(u32::try_from(SIZE).unwrap()) - kept + 4e5, "{fetched}, and {said}");
     machine.assert_nothing_wrong(&one_file(SIZE));
+}
+
+/// So many large files that each thread has two of its own.
+#[test]
+fn a_killed_run_of_many_large_files_resumes_where_it_stopped() {
+    const SHARD: usize = 5 << 20;
+    const SHARDS: usize = 16;
+    let names: Vec<String> = (1..=SHARDS).map(|i| format!("weights/{i:02}.bin")).collect();
+    let content = |i: usize| (0..SHARD).map(|at| u8::try_from((at * 7 + i) % 251).unwrap()).collect::<Vec<u8>>();
+    let add = |repo: Repo, (i, name): (usize, &String)| repo.lfs(name, content(i));
+    let repo = names.iter().enumerate().fold(Repo::new("org/many"), add);
+    let machine = Machine::on(Hub::with(Options { rate: Some(4 << 20), ..Options::default() }, [repo.clone()]));
+    let log = machine.home.path().join("log");
+    let arguments = ["org/many", "--all", "-vv"];
+    let mut child = machine.command().args(arguments).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
+    let start = Instant::now();
+    while machine.hub.bytes_sent() < (SHARDS * SHARD / 2) as u64 {
+        assert!(start.elapsed() < Duration::from_mins(1), "too few bytes");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let log = std::fs::read_to_string(&log).unwrap();
+    let homes = log.split_once(" homes=").and_then(|(_, rest)| rest.split_once(' ')).unwrap().0;
+    assert!(homes.parse::<usize>().unwrap() > 1, "{homes}");
+    machine.assert_nothing_wrong(&repo);
+    machine.hub.forget();
+    let again = machine.run(["org/many", "--all", "--json"]).ends_with(0).json();
+    let fetched = again["reports"][0]["totals"]["bytes_fetched"].as_u64().unwrap();
+    assert!(fetched < (SHARDS * SHARD) as u64 * 9 / 10, "{fetched}");
+    machine.assert_nothing_wrong(&repo);
 }
 
 fn rustix_kill(child: &Child, signal: &str) {

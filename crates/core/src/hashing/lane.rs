@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use bytes::{Bytes, BytesMut};
 use tokio::sync::{Notify, oneshot};
 
-use super::{Batch, Desk, ENOUGH, Feed, Next, Part, StillOpen};
+use super::{Ahead, Batch, Desk, ENOUGH, Feed, Next, Part, StillOpen};
 use crate::model::{Hashed, Hasher};
 use crate::mutex::lock;
 
@@ -153,6 +153,10 @@ impl Feed for Waiting {
     fn is_worth_alone(&self) -> bool {
         let state = lock(&self.state);
         state.waiting >= ENOUGH || state.ended || state.missing == 0
+    }
+
+    fn ahead(&self) -> Ahead {
+        if lock(&self.state).batches.is_empty() { Ahead::Nowhere } else { Ahead::Memory }
     }
 
     fn take_hasher(&self) -> Option<Hasher> {

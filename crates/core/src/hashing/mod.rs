@@ -1,9 +1,10 @@
 //! Hashes files while their bytes come: a thread hashes two files at once, because two take little longer than one. So a
 //! file waits a little for another one. The bytes of a batch can have a digest of their own, beside the file's.
-//! `desk` has the threads, `lane` is a file whose bytes come in order. Nothing here decides what a digest means.
+//! `desk` has the threads, `seat` is a file at one of them, `lane` is a file whose bytes come in order. Nothing here decides what a digest means.
 
 mod desk;
 mod lane;
+mod seat;
 
 use std::sync::Arc;
 
@@ -32,6 +33,9 @@ pub(crate) trait Feed: Send + Sync + 'static {
     /// feeds a file must have memory until this is so: otherwise the file would wait for another one, and that one for memory.
     fn is_worth_alone(&self) -> bool;
 
+    /// Where its next bytes are.
+    fn ahead(&self) -> Ahead;
+
     /// The hasher, if no thread has it.
     fn take_hasher(&self) -> Option<Hasher>;
 
@@ -46,6 +50,16 @@ pub(crate) trait Feed: Send + Sync + 'static {
 
     /// The thread that had the file's hasher has panicked.
     fn lost(&self);
+}
+
+/// Where the next bytes of a file are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ahead {
+    /// They have not come.
+    Nowhere,
+    Memory,
+    /// They are not in memory any more.
+    Disk,
 }
 
 /// What a thread does next with a file. Lives for a moment, so its size does not matter.

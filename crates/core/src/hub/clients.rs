@@ -28,8 +28,8 @@ pub(super) struct Clients {
     tls: ClientConfig,
     api: Client,
     /// A runtime serves the connections that it has opened. So each runtime has its own clients for bytes: otherwise the bytes
-    /// would pass through the threads of another one. Usually there are two, the caller's and that of the session's
-    /// transfers. The one that asked last is the last one.
+    /// would pass through the threads of another one. Usually there are the caller's and that of the session's transfers, or one for
+    /// each of their threads. The one that asked last is the last one.
     data: Mutex<Vec<(Option<Id>, Data)>>,
 }
 
@@ -45,7 +45,7 @@ pub(super) struct Data {
 }
 
 /// How many runtimes keep their clients for bytes.
-const RUNTIMES: usize = 4;
+pub(crate) const RUNTIMES: usize = 10;
 
 impl Clients {
     /// Makes no client for bytes yet.

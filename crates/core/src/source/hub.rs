@@ -38,6 +38,10 @@ impl Source for Hub {
         Box::pin(self.listing(info, progress))
     }
 
+    fn sends_stream(&self, file: &Entry) -> bool {
+        self.uses_xet(file)
+    }
+
     fn file(self: Arc<Self>, info: Arc<RepoInfo>, entry: Entry) -> Box<dyn SourceFile> {
         Box::new(HubFile { hub: self, remote: Remote::new(info, entry) })
     }

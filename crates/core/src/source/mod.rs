@@ -52,6 +52,11 @@ pub trait Source: fmt::Debug + Send + Sync {
     /// Every file at a pinned commit.
     fn list<'a>(&'a self, info: &'a RepoInfo, progress: &'a dyn Progress) -> BoxFuture<'a, Result<Listing, HubError>>;
 
+    /// Whether all bytes of this file would come as one stream.
+    fn sends_stream(&self, _file: &Entry) -> bool {
+        false
+    }
+
     /// A file at a pinned commit. Makes no request yet.
     fn file(self: Arc<Self>, info: Arc<RepoInfo>, entry: Entry) -> Box<dyn SourceFile>;
 }

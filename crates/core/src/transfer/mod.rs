@@ -6,8 +6,8 @@
 //!
 //! There is one queue of parts for all files, and many workers. A worker opens files (takes the lock,
 //! reads the journal of an earlier run) and streams parts of them: it writes each block at its place. Other threads
-//! hash the file up to the first gap. Large files are cut into parts that several
-//! connections fetch, as many files at once as there are cores to hash them; small files go by one
+//! hash the file up to the first gap; if there are many large files, each thread has two, and hashes them itself. Large files are cut
+//! into parts that several connections fetch, as many files at once as there are cores to hash them; small files go by one
 //! request each, many at once. A worker without work takes half of the part that has most left. Memory
 //! is a block for each worker and the window before the hash, whatever the size of the files.
 
@@ -21,10 +21,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tracing::{Instrument as _, info};
+use tracing::{Instrument as _, debug, info};
 
 pub(crate) use self::limit::Limiter;
 use self::schedule::Schedule;
+use self::threads::Home;
 pub(crate) use self::threads::Threads;
 
 use crate::finding::{BadServer, Code, ErrorKind, Finding, Remedy};
@@ -154,14 +155,24 @@ pub async fn fetch(
     progress: &Arc<dyn Progress>,
     threads: &Threads,
 ) -> Result<FetchReport, FetchError> {
-    let schedule =
-        Schedule::new(sources.to_vec(), Arc::clone(store), info.clone(), entries, options, Arc::clone(progress));
+    let homes = threads.homes(schedule::number_of_homes(sources, entries, options.connections, Threads::count()));
+    let schedule = Schedule::new(
+        sources.to_vec(),
+        Arc::clone(store),
+        info.clone(),
+        entries,
+        options,
+        Arc::clone(progress),
+        homes.len(),
+    );
     let schedule = Arc::new(schedule);
     let began = std::time::Instant::now();
+    debug!(homes = homes.len(), files = entries.len(), "fetching");
     // Dropping the set stops the workers.
     let mut workers = JoinSet::new();
-    for _ in 0..schedule.workers() {
-        workers.spawn_on(schedule::work(Arc::clone(&schedule)).in_current_span(), &threads.handle());
+    for i in 0..schedule.workers() {
+        let home = i % homes.len();
+        workers.spawn_on(schedule::work(Arc::clone(&schedule), Home(home)).in_current_span(), &homes[home]);
     }
     loop {
         tokio::select! {

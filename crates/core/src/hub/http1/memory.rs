@@ -18,8 +18,8 @@ use crate::platform::{PAGE, begin_at_page};
 
 /// The most bytes of a piece, and so of a read. `docs/src/path-of-a-byte.md` has the figures of other sizes.
 const LARGEST: usize = 4 << 20;
-/// A body with fewer bytes than the largest piece comes in pieces of this size: many such bodies come at once. Smaller pieces are
-/// not kept.
+/// A body with fewer bytes than the largest piece comes in pieces of this size: many such bodies come at once. So do all bodies of
+/// connections that take turns. Smaller pieces are not kept.
 const OF_SHORT: usize = 256 << 10;
 /// The bytes of one copy. For longer copies older versions of glibc take an instruction that AMD's Zen 3 and Zen 4 run slowly, if the two
 /// addresses do not suit each other (glibc's bug 30994).
@@ -28,8 +28,14 @@ const COPY: usize = 2 << 10;
 const KEPT: usize = 32;
 
 /// Pieces that were filled, and how large they are. Some of their bytes may still be in use.
-#[derive(Debug, Default)]
-pub(super) struct Memory(Mutex<Kept>);
+#[derive(Debug)]
+pub(super) struct Memory {
+    /// The most bytes of a piece.
+    largest: usize,
+    /// Which of the pieces that nobody uses is taken first.
+    newest_first: bool,
+    kept: Mutex<Kept>,
+}
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -47,12 +53,23 @@ pub(super) struct Piece {
     room: usize,
 }
 
+impl Default for Memory {
+    fn default() -> Self {
+        Memory { largest: LARGEST, newest_first: false, kept: Mutex::default() }
+    }
+}
+
 impl Memory {
+    /// Memory for connections that take turns: little of it is used at a time, and stays in the processor's cache.
+    pub fn of_turns() -> Self {
+        Memory { largest: OF_SHORT, newest_first: true, ..Memory::default() }
+    }
+
     /// A piece for `wanted` bytes, or for the first of them. It begins at a page, because the system
     /// copies faster to such an address.
     pub fn piece(&self, wanted: u64) -> Piece {
         let wanted = usize::try_from(wanted).unwrap_or(LARGEST);
-        let room = wanted.min(if wanted < LARGEST { OF_SHORT } else { LARGEST });
+        let room = wanted.min(if wanted < LARGEST { OF_SHORT } else { self.largest });
         if room < OF_SHORT {
             return Piece { bytes: BytesMut::with_capacity(room), size: room, room };
         }
@@ -63,20 +80,25 @@ impl Memory {
 
     /// The memory of a kept piece of this size whose bytes nobody uses any more.
     fn free(&self, of: usize) -> Option<BytesMut> {
-        let mut kept = lock(&self.0);
-        // The oldest ones come first, and are the first that nobody uses.
-        let place = kept.pieces.iter_mut().position(|(size, bytes)| *size == of && bytes.try_reclaim(of + PAGE))?;
+        let mut kept = lock(&self.kept);
+        let is_free = |(size, bytes): &mut (usize, BytesMut)| *size == of && bytes.try_reclaim(of + PAGE);
+        let place = if self.newest_first {
+            kept.pieces.iter_mut().rposition(is_free)?
+        } else {
+            // The oldest ones come first, and are the first that nobody uses.
+            kept.pieces.iter_mut().position(is_free)?
+        };
         kept.pieces.remove(place).map(|(_, bytes)| bytes)
     }
 
     #[cfg(test)]
     pub fn is_empty(&self) -> bool {
-        lock(&self.0).pieces.is_empty()
+        lock(&self.kept).pieces.is_empty()
     }
 
     /// Gives the memory back if none was kept for this long.
     pub fn give_back(&self, unused: Duration) {
-        let mut kept = lock(&self.0);
+        let mut kept = lock(&self.kept);
         if kept.last.is_some_and(|last| last.elapsed() >= unused) {
             *kept = Kept::default();
         }
@@ -87,7 +109,7 @@ impl Memory {
         if piece.size < OF_SHORT {
             return;
         }
-        let mut kept = lock(&self.0);
+        let mut kept = lock(&self.kept);
         if kept.pieces.len() == KEPT {
             kept.pieces.pop_front();
         }
@@ -175,12 +197,26 @@ mod tests {
                 memory.keep(memory.piece(size as u64));
             }
         }
-        assert_eq!(lock(&memory.0).pieces.len(), 1);
+        assert_eq!(lock(&memory.kept).pieces.len(), 1);
         let pieces: Vec<_> = (0..2 * KEPT).map(|_| memory.piece(OF_SHORT as u64)).collect();
         for piece in pieces {
             memory.keep(piece);
         }
-        assert_eq!(lock(&memory.0).pieces.len(), KEPT);
+        assert_eq!(lock(&memory.kept).pieces.len(), KEPT);
+    }
+
+    #[test]
+    fn connections_that_take_turns_get_small_pieces_and_the_newest_first() {
+        let memory = Memory::of_turns();
+        let mut piece = memory.piece(LARGEST as u64);
+        assert_eq!(piece.copy(&vec![7; LARGEST]), OF_SHORT);
+        let (older, newer) = (filled(&memory, OF_SHORT), filled(&memory, OF_SHORT));
+        let places = [older.0.as_ptr(), newer.0.as_ptr()];
+        memory.keep(older.1);
+        memory.keep(newer.1);
+        drop((older.0, newer.0));
+        let again = [filled(&memory, OF_SHORT), filled(&memory, OF_SHORT)];
+        assert_eq!([again[0].0.as_ptr(), again[1].0.as_ptr()], [places[1], places[0]]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod idle;
 mod library;
 mod memory;
 
+use std::cell::Cell;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -30,6 +31,16 @@ use self::memory::Memory;
 use super::host::name_of;
 use super::tls::{self, Offers};
 use super::{HubConfig, HubError, tcp};
+
+thread_local! {
+    static TURNS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// From now on, connections of this thread take turns: each read takes few bytes, so that they are still in the processor's cache
+/// when the thread hashes them.
+pub(crate) fn take_turns() {
+    TURNS.set(true);
+}
 
 /// A client whose requests in flight have a connection each.
 #[derive(Debug, Clone)]
@@ -65,13 +76,15 @@ async fn tidy(shared: Weak<Shared>) {
 }
 
 impl Http1Client {
-    /// A client for URLs of `https` with this TLS, or for those of `http`. Opens no connection yet.
+    /// A client for URLs of `https` with this TLS, or for those of `http`, and for threads as this one is. Opens no connection yet.
     pub fn new(config: &HubConfig, tls: Option<&ClientConfig>) -> Result<Self, HubError> {
         let user_agent = HeaderValue::from_str(&config.user_agent).map_err(|e| HubError::Setup(e.to_string()))?;
         // Over HTTP/2 all parts would share one connection.
         let connector = Connector::new(config, tls.map(|tls| tls::offering(tls, Offers::Http1)));
         let connect_timeout = config.timing.connect_timeout;
-        Ok(Http1Client { connector, connect_timeout, user_agent, shared: Arc::default() })
+        let memory = if TURNS.get() { Memory::of_turns() } else { Memory::default() };
+        let shared = Arc::new(Shared { memory, ..Shared::default() });
+        Ok(Http1Client { connector, connect_timeout, user_agent, shared })
     }
 
     /// Sends a GET request without a body, and waits for the head of the answer.

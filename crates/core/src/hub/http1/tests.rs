@@ -305,6 +305,26 @@ async fn a_long_body_comes_whole_in_large_pieces_and_its_last_eighth_by_itself()
     }
 }
 
+/// The largest piece of a long body that this thread receives.
+async fn largest_piece() -> usize {
+    let server = Server::that([with_body(&vec![7; 32 << 20])]);
+    let mut answer = server.get().await.unwrap();
+    let mut largest = 0;
+    while let Some(piece) = answer.chunk().await.unwrap() {
+        largest = largest.max(piece.len());
+    }
+    largest
+}
+
+/// Its twin: other connections. How much comes at once depends on the machine.
+#[tokio::test]
+async fn pieces_are_small_where_connections_take_turns() {
+    assert!(largest_piece().await > 256 << 10);
+    // The thread is that of this test alone.
+    take_turns();
+    assert_eq!(largest_piece().await, 256 << 10);
+}
+
 #[tokio::test]
 async fn bytes_that_came_are_not_kept_back() {
     let head = format!("{OK}{}\r\n\r\n", 64 << 20);

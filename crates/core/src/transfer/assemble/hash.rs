@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 
 use bytes::BytesMut;
 
-use super::{FAR, FileWork, LARGEST_PART, SMALL, State, Watcher};
-use crate::hashing::{ENOUGH, Feed, Next};
+use super::{FAR, FileWork, SMALL, State, Watcher};
+use crate::hashing::{Ahead, ENOUGH, Feed, Next};
 use crate::model::{Hashed, Hasher};
 use crate::mutex::lock;
 use crate::platform::{PAGE, begin_at_page, read_exact_at};
@@ -36,6 +36,17 @@ impl Feed for FileWork {
         let state = lock(&self.state);
         let ready = state.ready();
         ready >= state.enough(self.desk.is_alone()) || state.hashed + ready == self.entry.size
+    }
+
+    fn ahead(&self) -> Ahead {
+        let state = lock(&self.state);
+        if state.window.has(state.hashed) {
+            Ahead::Memory
+        } else if state.ready() > 0 {
+            Ahead::Disk
+        } else {
+            Ahead::Nowhere
+        }
     }
 
     fn take_hasher(&self) -> Option<Hasher> {
@@ -71,13 +82,11 @@ impl Feed for FileWork {
 }
 
 impl State {
-    /// The bytes that are hashed although no other file has any. `alone` says that no other large file is open. Otherwise as many as a
-    /// part: connections hand on megabytes at once, and with a lower bound a fifth of the bytes of two files was hashed alone. But the
-    /// bytes of a stream come little by little. And if little memory is left, the next block may not be kept, and be read back: no writer
-    /// waits for a hasher that waits for another file.
+    /// The bytes that are hashed although no other file has any. `alone` says that no other large file of its home is open. Otherwise megabytes:
+    /// connections hand them on at once, and with a lower bound a fifth of the bytes of two files was hashed alone. But if little memory
+    /// is left, the next block may not be kept, and be read back: no writer waits for a hasher that waits for another file.
     fn enough(&self, alone: bool) -> u64 {
-        let is_stream = self.part > LARGEST_PART;
-        if alone || is_stream || self.window.is_tight() { ENOUGH } else { self.part.max(ENOUGH) }
+        if alone || self.window.is_tight() { ENOUGH } else { self.enough }
     }
 
     /// Whether the file waits for its hasher, and not for another file, or because an earlier run has left much of it.
@@ -89,10 +98,16 @@ impl State {
 impl FileWork {
     /// Hashes the bytes that have arrived, on another thread. The watcher hears when the file is complete.
     pub fn catch_up(self: &Arc<Self>) {
-        // A small file is hashed, and gets its name, on one thread: the flushes of many small files overlap.
-        if self.entry.size > SMALL {
-            return self.desk.add(self);
-        }
+        if self.entry.size > SMALL { self.desk.add(self) } else { self.catch_up_small() }
+    }
+
+    /// The same for bytes that have just arrived: if the file has a home, this thread hashes them.
+    pub fn catch_up_here(self: &Arc<Self>) {
+        if self.entry.size > SMALL { self.desk.add_here(self) } else { self.catch_up_small() }
+    }
+
+    /// A small file is hashed, and gets its name, on one thread: the flushes of many small files overlap.
+    fn catch_up_small(self: &Arc<Self>) {
         if !self.wants_hashing() {
             return;
         }

@@ -20,7 +20,7 @@ pub(super) use self::window::AHEAD;
 pub(super) use self::window::{Block, Budget};
 use self::window::{FAR, Window};
 pub(super) use self::writer::Writer;
-use crate::hashing::{self, StillOpen};
+use crate::hashing::{self, ENOUGH, StillOpen};
 use crate::model::{Digest, Entry, Hashed, Hasher};
 use crate::mutex::lock;
 use crate::platform::write_all_at;
@@ -77,8 +77,8 @@ struct State {
     window: Window,
     /// A part that was not handed out: the hasher must catch up first.
     held_back: Option<Ask>,
-    /// The most bytes of the last part that a worker asked for.
-    part: u64,
+    /// With this many bytes to hash, the file does not wait for another one.
+    enough: u64,
     /// `None` while a thread hashes.
     hasher: Option<Hasher>,
     hashed: u64,
@@ -98,13 +98,11 @@ impl State {
         self.written.covered_from(self.hashed).saturating_sub(self.hashed)
     }
 
-    /// Whether a part from `start` on must wait for the hasher. `alone` says that no other large file is open.
+    /// Whether a part from `start` on must wait for the hasher. `alone` says that no other large file of its home is open.
     fn must_wait(&self, start: u64, ask: Ask, alone: bool) -> bool {
         let end = start.saturating_add(ask.most).saturating_sub(self.hashed);
         let moves = || ask.most.saturating_mul(ask.connections) <= AHEAD && self.moved.elapsed() < STUCK;
-        // The memory is for all open files together, but no file has less than the part that it is at and the next one.
-        let share = (AHEAD / ask.files.max(1)).max(ask.most.saturating_mul(2).saturating_add(1));
-        (share..FAR).contains(&end) && (self.is_behind(alone) || moves())
+        (ask.share()..FAR).contains(&end) && (self.is_behind(alone) || moves())
     }
 
     /// Moves the frontier. Returns whether a part that was held back can be handed out now, once.
@@ -155,6 +153,19 @@ pub(super) struct Ask {
     pub files: u64,
 }
 
+impl Ask {
+    /// The memory of a file: it is for all open files together, but no file has less than the part that it is at and the next one.
+    fn share(self) -> u64 {
+        (AHEAD / self.files.max(1)).max(self.most.saturating_mul(2).saturating_add(1))
+    }
+
+    /// The bytes with which a file does not wait for another one: it has got so many when its next part must wait. But the bytes of a
+    /// stream come little by little.
+    fn enough(self) -> u64 {
+        if self.most > LARGEST_PART { ENOUGH } else { (self.share() - self.most).clamp(ENOUGH, LARGEST_PART) }
+    }
+}
+
 /// A range that one worker must fetch.
 #[derive(Debug, Clone)]
 pub(super) struct Claim {
@@ -175,7 +186,7 @@ impl FileWork {
             claimed: known,
             window: Window::new(budget),
             held_back: None,
-            part: 0,
+            enough: ENOUGH,
             hasher: Some(entry.digest().hasher(entry.size)),
             hashed: 0,
             moved: Instant::now(),
@@ -213,8 +224,7 @@ impl FileWork {
         state.partial.as_ref()?;
         // A part that an earlier call held back continues, unless this call holds it back again.
         state.held_back = None;
-        // Memory keeps a part and the next one, so a file is fed until it has as many bytes as a part.
-        state.part = ask.most;
+        state.enough = ask.enough();
         let range = if self.whole_only.load(Ordering::Relaxed) {
             // One connection at a time, from the first missing byte to the end.
             let busy = state.claimed.total() != state.written.total();

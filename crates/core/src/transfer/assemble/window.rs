@@ -116,6 +116,11 @@ impl Window {
         None
     }
 
+    /// Whether a block starts there.
+    pub fn has(&self, at: u64) -> bool {
+        self.blocks.contains_key(&at)
+    }
+
     /// Where the first block starts.
     pub fn first(&self) -> Option<u64> {
         self.blocks.keys().next().copied()

@@ -68,10 +68,13 @@ impl<W: Watcher> Writer<W> {
                 return if taken { Ok(()) } else { self.end().await };
             }
         };
-        let due = {
+        {
             let _alone = self.file.writing.lock().await;
-            pen.write(block)?
-        };
+            pen.write(block)?;
+        }
+        // Another connection may write meanwhile.
+        self.file.catch_up_here();
+        let due = pen.note_in_time()?;
         self.run(due).await
     }
 
@@ -129,16 +132,21 @@ impl<W: Watcher> Pen<W> {
         Pen { watcher, file, claim, written: start, recorded: start }
     }
 
-    /// Writes a block, and lets the hasher have it. Returns the flush that is due now.
-    fn write(&mut self, block: Block) -> Result<Option<Flush>, StoreError> {
+    /// Writes a block, which can be hashed then.
+    ///
+    /// Why this order: written, then hashed, then noted. The hash takes the block from memory while it is still in the
+    /// processor's cache. The journal names only bytes that are in the file: a kill in between costs at most `RECORD_EVERY`
+    /// bytes of a part, but a journal ahead of the file would cost the file.
+    fn write(&mut self, block: Block) -> Result<(), StoreError> {
         let (end, length) = (block.end(), block.len as u64);
         self.file.write(&self.claim, block, self.watcher.progress())?;
         self.watcher.arrived(length);
         self.written = end;
-        // Why this order: written, then hashed, then noted. The hash takes the block from memory while it is still in the
-        // processor's cache. The journal names only bytes that are in the file: a kill in between costs at most RECORD_EVERY
-        // bytes of a part, but a journal ahead of the file would cost the file.
-        self.file.catch_up();
+        Ok(())
+    }
+
+    /// Notes what is written, if it is much. Returns the flush that is due now.
+    fn note_in_time(&mut self) -> Result<Option<Flush>, StoreError> {
         if self.written - self.recorded >= RECORD_EVERY { self.note() } else { Ok(None) }
     }
 
@@ -152,7 +160,9 @@ impl<W: Watcher> Pen<W> {
     fn write_all(mut self, mut blocks: mpsc::Receiver<Block>) -> Result<(), StoreError> {
         let flush = |file: &FileWork, due: Option<Flush>| due.map_or(Ok(()), |due| file.flush(&due));
         while let Some(block) = blocks.blocking_recv() {
-            let due = self.write(block)?;
+            self.write(block)?;
+            self.file.catch_up();
+            let due = self.note_in_time()?;
             flush(&self.file, due)?;
         }
         let due = self.note()?;

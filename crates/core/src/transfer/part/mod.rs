@@ -12,6 +12,7 @@ pub(super) use self::request::fetch;
 use super::FetchError;
 use super::assemble::{Claim, FileWork, Watcher};
 use super::limit::Limiter;
+use super::threads::Home;
 use crate::hub::HubError;
 use crate::source::SourceFile;
 
@@ -51,6 +52,9 @@ pub(super) trait Run: Watcher {
     /// A part has ended: the time to its first byte, and the bytes that came in the time afterwards.
     fn measured(&self, first_byte: Duration, bytes: u64, took: Duration);
 
+    /// Whether connections that share a thread take turns: after some bytes of one come some of another one.
+    fn takes_turns(&self) -> bool;
+
     /// Whether an error has ended the run.
     fn is_over(&self) -> bool;
 
@@ -60,6 +64,8 @@ pub(super) trait Run: Watcher {
 
 /// A file with the endpoints that have it.
 pub(super) struct Open {
+    /// The home that has it, if it is large.
+    pub home: Home,
     pub work: Arc<FileWork>,
     /// The remote file of each endpoint.
     pub remotes: Vec<Box<dyn SourceFile>>,
@@ -109,15 +115,17 @@ impl Open {
 pub(super) struct Part {
     pub open: Arc<Open>,
     pub claim: Claim,
+    /// The home of the worker that fetches it.
+    pub home: Home,
     pub at: AtomicU64,
     pub end: AtomicU64,
     pub began: Instant,
 }
 
 impl Part {
-    pub fn new(open: Arc<Open>, claim: Claim) -> Arc<Self> {
+    pub fn new(open: Arc<Open>, claim: Claim, home: Home) -> Arc<Self> {
         let (at, end) = (AtomicU64::new(claim.range.start), AtomicU64::new(claim.range.end));
-        Arc::new(Part { open, claim, at, end, began: Instant::now() })
+        Arc::new(Part { open, claim, home, at, end, began: Instant::now() })
     }
 
     /// Whether the next part should be requested already.

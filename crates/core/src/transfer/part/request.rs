@@ -67,6 +67,10 @@ async fn stream(
         if came.is_empty() {
             let Some(more) = body.chunk().await? else { return Ok(()) };
             came = more;
+            if run.takes_turns() {
+                // So bytes of two files come in turn, and are hashed together while they are in the processor's cache.
+                tokio::task::yield_now().await;
+            }
         }
         // Megabytes may come at once. If a write fails, the blocks before it are kept, and a limit of the rate holds between
         // them too.

@@ -10,6 +10,7 @@ use crate::model::{Entry, Hashed};
 use crate::mutex::lock;
 use crate::progress::Event;
 use crate::transfer::part::{Open, Part};
+use crate::transfer::threads::Home;
 use crate::transfer::{Arrived, FetchError, FetchReport};
 
 /// The result of opening a file.
@@ -39,10 +40,14 @@ impl Opened {
 
 impl Schedule {
     /// The end of [`Job::Open`].
-    pub(super) fn opened(&self, entry: &Entry, outcome: Opened) {
+    pub(super) fn opened(&self, entry: &Entry, outcome: Opened, home: Home) {
         let mut state = lock(&self.state);
         state.opening -= 1;
-        state.opening_large -= usize::from(entry.size > SMALL);
+        if entry.size > SMALL
+            && let Some(place) = state.opening_large.iter().position(|at| *at == home)
+        {
+            state.opening_large.swap_remove(place);
+        }
         match outcome {
             Opened::Here => {
                 state.report.done.push(Arrived { path: entry.path.clone(), received: 0, hashed: None });
@@ -79,9 +84,12 @@ impl Schedule {
     }
 
     /// The end of [`Job::Fetch`], whatever its result. The caller looks for work itself, and is the first to find
-    /// what this makes possible.
+    /// what this makes possible, unless it has helped another home.
     pub fn parted(&self, part: &Arc<Part>) {
         lock(&self.state).parts.retain(|p| !Arc::ptr_eq(p, part));
+        if part.home != part.open.home {
+            self.signals.one_of(part.open.home);
+        }
     }
 
     /// A file has its name, or will not get it.

@@ -3,9 +3,12 @@
 
 mod ends;
 mod failure;
+mod homes;
 mod ramp;
 mod signals;
 mod size;
+#[cfg(test)]
+mod tests;
 mod whole;
 mod worker;
 
@@ -15,6 +18,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use self::ends::Opened;
+pub(super) use self::homes::number_of_homes;
 use self::ramp::Ramp;
 use self::signals::Signals;
 use self::size::PartSize;
@@ -22,6 +26,7 @@ pub(super) use self::worker::work;
 use super::assemble::{Ask, Budget, Desk, SMALL, STUCK};
 use super::limit::Limiter;
 use super::part::{Open, Part};
+use super::threads::Home;
 use super::{FetchError, FetchOptions, FetchReport};
 use crate::model::{Entry, RepoInfo, RepoPath};
 use crate::mutex::lock;
@@ -61,9 +66,9 @@ struct State {
     locked: Vec<(Entry, Instant)>,
     /// The start of each wait, and the time of the last event about it.
     waits: HashMap<RepoPath, Wait>,
-    /// How many workers are opening a file, and how many of them a large file.
+    /// How many workers are opening a file, and the homes of those that are opening a large file.
     opening: usize,
-    opening_large: usize,
+    opening_large: Vec<Home>,
     open: Vec<Arc<Open>>,
     parts: Vec<Arc<Part>>,
     report: FetchReport,
@@ -83,8 +88,8 @@ pub(super) struct Schedule {
     pub progress: Arc<dyn Progress>,
     /// Memory for blocks that wait to be hashed.
     pub budget: Arc<Budget>,
-    /// The threads that hash large files.
-    pub desk: Arc<Desk>,
+    /// The threads that hash large files, for each home.
+    desks: Vec<Arc<Desk>>,
     /// Bytes that came over Xet.
     pub over_xet: AtomicU64,
     /// How many workers have fetched a part.
@@ -93,6 +98,7 @@ pub(super) struct Schedule {
     ramp: Mutex<Ramp>,
     part_size: Mutex<PartSize>,
     signals: Signals,
+    /// How many large files a home has open at once.
     lanes: usize,
 }
 
@@ -104,7 +110,9 @@ impl Schedule {
         entries: &[&Entry],
         options: FetchOptions,
         progress: Arc<dyn Progress>,
+        homes: usize,
     ) -> Self {
+        let desk = || if homes > 1 { Desk::that_hashes_here() } else { Desk::default() };
         let (large, small): (Vec<&Entry>, Vec<&Entry>) = entries.iter().partition(|e| e.size > SMALL);
         let own = |entries: Vec<&Entry>| entries.into_iter().cloned().collect();
         Schedule {
@@ -117,14 +125,18 @@ impl Schedule {
             progress,
             state: Mutex::new(State { large: own(large), small: own(small), ..State::default() }),
             budget: Arc::default(),
-            desk: Arc::default(),
+            desks: (0..homes).map(|_| Arc::new(desk())).collect(),
             over_xet: AtomicU64::new(0),
             fetchers: AtomicUsize::new(0),
-            ramp: Mutex::new(Ramp::new(options.connections)),
+            ramp: Mutex::new(Ramp::new(options.connections, homes)),
             part_size: Mutex::default(),
-            signals: Signals::default(),
-            // A hasher is one thread, so there are as many files at once as there are cores to hash them.
-            lanes: std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8)),
+            signals: Signals::new(homes),
+            lanes: if homes > 1 {
+                homes::FILES
+            } else {
+                // A hasher is one thread, so there are as many files at once as there are cores to hash them.
+                std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8))
+            },
         }
     }
 
@@ -158,12 +170,17 @@ impl Schedule {
         open.give_up(endpoint).then(|| !self.useless[endpoint].swap(true, Ordering::Relaxed))
     }
 
-    /// Waits for the next job, and returns it.
-    pub async fn next(&self) -> Job {
-        let job = self.signals.until(|| self.look()).await;
+    /// The threads that hash the large files of a home.
+    pub fn desk(&self, home: Home) -> Arc<Desk> {
+        Arc::clone(&self.desks[home.0])
+    }
+
+    /// Waits for the next job of a worker of `home`, and returns it.
+    pub async fn next(&self, home: Home) -> Job {
+        let job = self.signals.until(home, || self.look(home)).await;
         if let Job::Fetch(_) = &job {
             // One signal may mean jobs for several workers: the one that finds a part passes it on.
-            self.signals.one();
+            self.signals.one_of(home);
         }
         job
     }
@@ -180,7 +197,7 @@ impl Schedule {
     }
 
     /// The next job. Otherwise the time after which to look again if nothing changes before.
-    fn look(&self) -> Result<Job, Duration> {
+    fn look(&self, home: Home) -> Result<Job, Duration> {
         let mut state = lock(&self.state);
         if self.signals.is_over() {
             return Ok(Job::Stop);
@@ -191,16 +208,27 @@ impl Schedule {
         let now = Instant::now();
         let mut wait = Duration::from_millis(500);
         let large_parts = || state.parts.iter().filter(|p| p.open.work.entry.size > SMALL);
-        let busy = large_parts().filter(|p| !p.is_near_its_end()).count();
+        let busy: Vec<_> = large_parts().filter(|p| !p.is_near_its_end()).collect();
         let bound = || state.open.iter().any(|o| o.work.is_hash_bound());
-        let allowed = lock(&self.ramp).allowed(busy, bound, &mut wait);
-        let room = busy < allowed && large_parts().count() < 2 * allowed;
+        let allowed = lock(&self.ramp).allowed(busy.len(), bound, &mut wait);
+        let share = home.share_of(allowed, self.desks.len());
+        let is_own = |p: &&Arc<Part>| p.home == home;
+        let room =
+            busy.iter().copied().filter(is_own).count() < share && large_parts().filter(is_own).count() < 2 * share;
         // Files that have all their bytes need no memory for more.
         let needs_memory = |open: &&Arc<Open>| open.work.entry.size > SMALL && open.work.have() < open.work.entry.size;
         let files = state.open.iter().filter(needs_memory).count() as u64;
+        // A home without files helps the others.
+        let helps = state.large.is_empty()
+            && !state.opening_large.contains(&home)
+            && !state.open.iter().filter(needs_memory).any(|open| open.home == home);
+        // Why this order: two files that are hashed in turn need as many bytes of each.
+        let in_flight = |open: &&Arc<Open>| busy.iter().filter(|part| Arc::ptr_eq(&part.open, open)).count();
+        let mut opens: Vec<_> = state.open.iter().collect();
+        opens.sort_by_cached_key(in_flight);
         let mut claimed = None;
-        for open in &state.open {
-            if open.work.entry.size > SMALL && !room {
+        for open in opens {
+            if open.work.entry.size > SMALL && !(room && (helps || open.home == home)) {
                 continue;
             }
             if let Some(left) = lock(&open.not_before).and_then(|t| t.checked_duration_since(now)) {
@@ -210,7 +238,7 @@ impl Schedule {
             // A stream of Xet already has many connections inside.
             let most = if open.is_over_xet() { u64::MAX } else { lock(&self.part_size).bytes(allowed) };
             if let Some(claim) = open.work.claim(Ask { most, connections: allowed as u64, files }) {
-                claimed = Some(Part::new(Arc::clone(open), claim));
+                claimed = Some(Part::new(Arc::clone(open), claim, home));
                 break;
             }
         }
@@ -223,15 +251,17 @@ impl Schedule {
             state.parts.push(Arc::clone(&part));
             return Ok(Job::Fetch(part));
         }
-        if let Some(entry) = self.to_open(&mut state, now, &mut wait) {
+        if let Some(entry) = self.to_open(&mut state, home, now, &mut wait) {
             state.opening += 1;
-            state.opening_large += usize::from(entry.size > SMALL);
+            if entry.size > SMALL {
+                state.opening_large.push(home);
+            }
             return Ok(Job::Open(entry));
         }
         let held_back = state.open.iter().any(|open| open.work.is_held_back());
         if room
             && !held_back
-            && let Some(part) = steal(&state.parts)
+            && let Some(part) = steal(&state.parts, home, helps)
         {
             state.parts.push(Arc::clone(&part));
             return Ok(Job::Fetch(part));
@@ -244,7 +274,7 @@ impl Schedule {
         if idle && state.locked.is_empty() { Ok(Job::Stop) } else { Err(wait) }
     }
 
-    fn to_open(&self, state: &mut State, now: Instant, wait: &mut Duration) -> Option<Entry> {
+    fn to_open(&self, state: &mut State, home: Home, now: Instant, wait: &mut Duration) -> Option<Entry> {
         if let Some(i) = state.locked.iter().position(|(_, again)| *again <= now) {
             return Some(state.locked.swap_remove(i).0);
         }
@@ -254,7 +284,8 @@ impl Schedule {
         // Why this order: large files before small ones, because the run ends when the longest of them does. Small files
         // fill the rest of the workers. The files that another process had locked come first of all: they have waited
         // already. A lane is free when no open large file has bytes left to hand out.
-        let large = state.open.iter().filter(|o| o.work.entry.size > SMALL).count() + state.opening_large;
+        let large = state.open.iter().filter(|o| o.work.entry.size > SMALL && o.home == home).count()
+            + state.opening_large.iter().filter(|at| **at == home).count();
         if large < self.lanes
             && let Some(entry) = state.large.pop_front()
         {
@@ -265,10 +296,10 @@ impl Schedule {
     }
 }
 
-/// Takes the second half of the rest of the part that has most left.
-fn steal(parts: &[Arc<Part>]) -> Option<Arc<Part>> {
-    let victim =
-        parts.iter().filter(|p| p.open.work.takes_ranges() && !p.open.is_over_xet()).max_by_key(|p| p.left())?;
+/// Takes the second half of the rest of the part that has most left: one of `home`, or any if that home helps the others.
+fn steal(parts: &[Arc<Part>], home: Home, helps: bool) -> Option<Arc<Part>> {
+    let may = |p: &&Arc<Part>| p.open.work.takes_ranges() && !p.open.is_over_xet() && (helps || p.home == home);
+    let victim = parts.iter().filter(may).max_by_key(|p| p.left())?;
     let left = victim.left();
     if left < 2 * STEAL {
         return None;
@@ -279,5 +310,5 @@ fn steal(parts: &[Arc<Part>]) -> Option<Arc<Part>> {
     let middle = end - left / 2;
     victim.end.store(middle, Ordering::Relaxed);
     let claim = victim.open.work.claim_stolen(middle..end);
-    Some(Part::new(Arc::clone(&victim.open), claim))
+    Some(Part::new(Arc::clone(&victim.open), claim, home))
 }

@@ -89,6 +89,10 @@ impl Run for Schedule {
         lock(&self.part_size).ended(first_byte, bytes, took);
     }
 
+    fn takes_turns(&self) -> bool {
+        self.desks.len() > 1
+    }
+
     fn is_over(&self) -> bool {
         self.signals.is_over()
     }

@@ -15,16 +15,17 @@ use crate::store::StoreError;
 use crate::transfer::FetchError;
 use crate::transfer::assemble::{FileWork, Watcher};
 use crate::transfer::part::{Ended, Open, fetch};
+use crate::transfer::threads::Home;
 
 /// Works until there is nothing left to do.
-pub(in crate::transfer) async fn work(schedule: Arc<Schedule>) {
+pub(in crate::transfer) async fn work(schedule: Arc<Schedule>, home: Home) {
     // Numbers follow the order of the first parts, so that the first connections of a run use different servers.
     let mut number = None;
     loop {
-        match schedule.next().await {
+        match schedule.next(home).await {
             Job::Stop => return schedule.wake(),
             Job::Open(entry) => {
-                let outcome = open(&schedule, &entry).await;
+                let outcome = open(&schedule, &entry, home).await;
                 debug!(file = %entry.path.shown(), size = entry.size, outcome = outcome.as_str(), "opened");
                 // Why this order: the watcher hears of the file before any worker can report bytes of it. The bytes
                 // that an earlier run has left are hashed only when the file is on the list, because they may
@@ -34,7 +35,7 @@ pub(in crate::transfer) async fn work(schedule: Arc<Schedule>) {
                     let (path, size) = (&entry.path, entry.size);
                     schedule.progress.event(Event::FileStarted { path, size, have: file.have() });
                 }
-                schedule.opened(&entry, outcome);
+                schedule.opened(&entry, outcome, home);
                 if let Some(file) = file {
                     file.catch_up();
                 }
@@ -65,11 +66,11 @@ pub(in crate::transfer) async fn work(schedule: Arc<Schedule>) {
 }
 
 /// Takes the file's lock, and finds out how much of the file is here.
-async fn open(schedule: &Arc<Schedule>, entry: &Entry) -> Opened {
+async fn open(schedule: &Arc<Schedule>, entry: &Entry, home: Home) -> Opened {
     let (own, entry) = (Arc::clone(schedule), entry.clone());
     let path = entry.path.clone();
     let span = Span::current();
-    match tokio::task::spawn_blocking(move || span.in_scope(|| open_blocking(&own, &entry))).await {
+    match tokio::task::spawn_blocking(move || span.in_scope(|| open_blocking(&own, &entry, home))).await {
         Ok(Ok(opened)) => opened,
         // Other open files will be closed, so this is tried again.
         Ok(Err(error)) if error.is_out_of_descriptors() => Opened::Crowded(error.into()),
@@ -78,7 +79,7 @@ async fn open(schedule: &Arc<Schedule>, entry: &Entry) -> Opened {
     }
 }
 
-fn open_blocking(schedule: &Arc<Schedule>, entry: &Entry) -> Result<Opened, StoreError> {
+pub(super) fn open_blocking(schedule: &Arc<Schedule>, entry: &Entry, home: Home) -> Result<Opened, StoreError> {
     let (store, commit) = (&schedule.store, schedule.info.commit);
     let lock = match store.try_lock(entry)? {
         // Two writers do no harm, and the other process may never release the lock.
@@ -114,7 +115,8 @@ fn open_blocking(schedule: &Arc<Schedule>, entry: &Entry) -> Result<Opened, Stor
     let not_before = std::sync::Mutex::default();
     let watcher: Weak<dyn Watcher> = Arc::downgrade(schedule) as _;
     Ok(Opened::Work(Arc::new(Open {
-        work: Arc::new(FileWork::new(partial, Arc::clone(&schedule.budget), Arc::clone(&schedule.desk), watcher)),
+        home,
+        work: Arc::new(FileWork::new(partial, Arc::clone(&schedule.budget), schedule.desk(home), watcher)),
         remotes,
         useless,
         not_before,

@@ -262,7 +262,7 @@ fn files_share_the_memory() {
 }
 
 #[test]
-fn a_file_waits_for_another_one_to_be_hashed_with_until_it_has_as_many_bytes_as_a_part() {
+fn a_file_waits_for_another_one_to_be_hashed_with_until_it_has_megabytes() {
     let bench = bench(40 << 20);
     let work = bench.work();
     let claim = work.claim(up_to(8 * MIB)).unwrap();
@@ -271,6 +271,8 @@ fn a_file_waits_for_another_one_to_be_hashed_with_until_it_has_as_many_bytes_as_
     let _other = work.desk.open();
     assert!(!work.is_worth_alone());
     assert!(!work.is_hash_bound(), "it waits for bytes of the other one, which more connections would bring");
+    assert!(work.claim(Ask { most: 2 * MIB, connections: 16, files: 4 }).is_none(), "memory would not keep it");
+    assert!(!work.is_worth_alone(), "also if parts are small");
     bench.deliver(&work, &claim, 6 * MIB..8 * MIB);
     assert!(work.is_worth_alone());
 }
@@ -293,7 +295,7 @@ fn a_file_that_waits_for_another_one_gets_its_next_part() {
 
 /// Otherwise it would wait for another file, and that one for memory.
 #[test]
-fn a_file_does_not_wait_for_another_one_if_parts_are_small_or_memory_is_short() {
+fn a_file_does_not_wait_for_another_one_if_many_share_the_memory_or_it_is_short() {
     let bench = bench(40 << 20);
     let budget = Arc::default();
     let (work, _other) = bench.beside_another(&budget);
@@ -307,8 +309,10 @@ fn a_file_does_not_wait_for_another_one_if_parts_are_small_or_memory_is_short() 
     assert!(work.is_worth_alone(), "memory is short");
     drop(of_others);
     assert!(!work.is_worth_alone());
-    work.claim(up_to(2 * MIB)).unwrap();
-    assert!(work.is_worth_alone(), "parts are small");
+    bench.deliver(&work, &claim, 2 * MIB..3 * MIB);
+    assert!(!work.is_worth_alone());
+    assert!(work.claim(Ask { most: 2 * MIB, connections: 16, files: 16 }).is_none(), "memory would not keep it");
+    assert!(work.is_worth_alone(), "many files share it");
 }
 
 #[test]
