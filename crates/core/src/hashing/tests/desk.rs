@@ -179,9 +179,9 @@ async fn bytes_that_must_be_read_are_hashed_by_another_thread() {
         desk.add(&a);
         b.get(4, place);
         if here {
-            desk.add_here(&b)
+            desk.add_here(&b);
         } else {
-            desk.add(&b)
+            desk.add(&b);
         }
         soon(|| desk.threads() == 0).await;
         assert_eq!([a.hashed(), b.hashed()], [(0, 4), (0, 4)], "{place:?}, {here}, {own}");
