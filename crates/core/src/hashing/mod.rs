@@ -1,6 +1,7 @@
 //! Hashes files while their bytes come: a thread hashes two files at once, because two take little longer than one. So a
 //! file waits a little for another one. The bytes of a batch can have a digest of their own, beside the file's.
-//! `desk` has the threads, `seat` is a file at one of them, `lane` is a file whose bytes come in order. Nothing here decides what a digest means.
+//! `desk` has the threads, `seat` is a file at one of them, `lane` is a file whose bytes come in order. Nothing here decides what
+//! a digest means.
 
 mod desk;
 mod lane;
