@@ -196,7 +196,7 @@ def read_back(command: list, env: dict, fetched: int) -> str:
     return f"{sum(map(int, re.findall(r'read_back=([0-9]+)', log))) / fetched:.1%}"
 
 
-# Hashes a file while another program fetches it: as fast as a fetch can be that verifies with one hash, if it costs as much as that program.
+# Hashes a file while another program fetches it. Nothing that fetches as that program does, and verifies, is much faster.
 BESIDE = 'openssl dgst -sha256 "$0" > /dev/null & "$@"; code=$?; wait; exit $code'
 
 # The comparisons: work, the tools (their figures are added up), the figure, the target for the ratio. `examples/floor/main.rs`

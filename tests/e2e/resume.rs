@@ -194,7 +194,9 @@ fn a_killed_run_of_many_large_files_resumes_where_it_stopped() {
     child.wait().unwrap();
     let log = std::fs::read_to_string(&log).unwrap();
     let homes = log.split_once(" homes=").and_then(|(_, rest)| rest.split_once(' ')).unwrap().0;
-    assert!(homes.parse::<usize>().unwrap() > 1, "{homes}");
+    // Machines with more than eight cores are as before.
+    let threads = std::thread::available_parallelism().unwrap().get().max(2);
+    assert_eq!(homes.parse::<usize>().unwrap(), if threads <= 8 { threads } else { 1 });
     machine.assert_nothing_wrong(&repo);
     machine.hub.forget();
     let again = machine.run(["org/many", "--all", "--json"]).ends_with(0).json();

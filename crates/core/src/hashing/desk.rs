@@ -134,7 +134,7 @@ impl<F: Feed> Desk<F> {
         queue.threads += 1;
         drop(queue);
         let thread = Thread { desk: Arc::clone(self), one: None, other: None, _run: file.run() };
-        if here { thread.work_here() } else { thread.begin() }
+        if here { thread.work(true) } else { thread.begin() }
     }
 
     /// Whether a thread without a file should begin.
@@ -183,15 +183,18 @@ impl<F: Feed> Desk<F> {
 
 impl<F: Feed> Thread<F> {
     /// Begins, or continues, on a thread of its own.
-    fn begin(mut self) {
-        tokio::task::spawn_blocking(move || while self.step() {});
+    fn begin(self) {
+        tokio::task::spawn_blocking(move || self.work(false));
     }
 
-    /// Hashes files while that is worth it, and as long as no byte must be read from the disk, which may take long.
-    fn work_here(mut self) {
+    /// Hashes files while that is worth it. Blocks. If it works `here`, another thread continues as soon as bytes must be read from the
+    /// disk, which may take long.
+    fn work(mut self, here: bool) {
         loop {
+            // Why this order: both seats are taken before either file is judged, because two files with few bytes are
+            // worth it and one is not.
             self.seat();
-            if self.needs_disk() {
+            if here && self.needs_disk() {
                 return self.begin();
             }
             if !self.step() {
@@ -213,10 +216,7 @@ impl<F: Feed> Thread<F> {
 
     /// Hashes some bytes, if there are files with bytes and that is worth it. `false` at the end of this thread. Blocks.
     fn step(&mut self) -> bool {
-        let desk = Arc::clone(&self.desk);
-        // Why this order: both seats are taken before either file is judged, because two files with few bytes are
-        // worth it and one is not.
-        self.seat();
+        let desk = &self.desk;
         let has_bytes = |seat: &Option<Seat<F>>| seat.as_ref().is_some_and(|seat| seat.ahead() != Ahead::Nowhere);
         self.one = self.one.take().and_then(|seat| desk.fill(seat, has_bytes(&self.other)));
         self.other = self.other.take().and_then(|seat| desk.fill(seat, has_bytes(&self.one)));

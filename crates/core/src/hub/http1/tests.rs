@@ -316,7 +316,7 @@ async fn largest_piece() -> usize {
     largest
 }
 
-/// Its twin: other connections. How much comes at once depends on the machine.
+/// Its twin: otherwise they are larger. How much comes at once depends on the machine.
 #[tokio::test]
 async fn pieces_are_small_where_connections_take_turns() {
     assert!(largest_piece().await > 256 << 10);

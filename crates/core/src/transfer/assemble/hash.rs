@@ -82,9 +82,10 @@ impl Feed for FileWork {
 }
 
 impl State {
-    /// The bytes that are hashed although no other file has any. `alone` says that no other large file of its home is open. Otherwise megabytes:
-    /// connections hand them on at once, and with a lower bound a fifth of the bytes of two files was hashed alone. But if little memory
-    /// is left, the next block may not be kept, and be read back: no writer waits for a hasher that waits for another file.
+    /// The bytes that are hashed although no other file has any. `alone` says that no other large file of its home is open.
+    /// Otherwise megabytes: connections hand them on at once, and with a lower bound a fifth of the bytes of two files was hashed
+    /// alone. But if little memory is left, the next block may not be kept, and be read back: no writer waits for a hasher that
+    /// waits for another file.
     fn enough(&self, alone: bool) -> u64 {
         if alone || self.window.is_tight() { ENOUGH } else { self.enough }
     }

@@ -26,7 +26,7 @@ pub(super) use self::worker::work;
 use super::assemble::{Ask, Budget, Desk, SMALL, STUCK};
 use super::limit::Limiter;
 use super::part::{Open, Part};
-use super::threads::Home;
+use super::threads::{Home, Threads};
 use super::{FetchError, FetchOptions, FetchReport};
 use crate::model::{Entry, RepoInfo, RepoPath};
 use crate::mutex::lock;
@@ -135,7 +135,7 @@ impl Schedule {
                 homes::FILES
             } else {
                 // A hasher is one thread, so there are as many files at once as there are cores to hash them.
-                std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8))
+                Threads::count().min(8)
             },
         }
     }
